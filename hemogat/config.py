@@ -1,0 +1,217 @@
+"""Typed, validated configuration, loaded from YAML recipes.
+
+Every field has the authors' default where they have one. Unknown fields are refused, so a typing
+error in a recipe never passes in silence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hemogat.contract import SAMPLE_RATE_HZ
+from hemogat.errors import ConfigError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Base of all configuration: immutable, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AudioConfig(Settings):
+    """How audio becomes windows (docs/architecture.md, "Audio and text")."""
+
+    sample_rate_hz: Literal[16_000] = SAMPLE_RATE_HZ
+    window_s: Literal[1.0] = 1.0
+    min_audio_s: PositiveFloat = 0.025
+    max_audio_s: PositiveFloat = 60.0
+    max_audio_bytes: PositiveInt = 64 * 2**20
+    max_channels: PositiveInt = 16
+    max_rate_hz: PositiveInt = 384_000
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in one window at ``sample_rate_hz``."""
+        return round(self.window_s * self.sample_rate_hz)
+
+
+class TextConfig(Settings):
+    """How text becomes tokens and tokens one embedding."""
+
+    max_tokens: PositiveInt = 128
+    token_buckets: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    pooling: Literal["mean", "pooler"] = "mean"
+    max_text_bytes: PositiveInt = 64 * 2**10
+
+    @model_validator(mode="after")
+    def _buckets_reach_max_tokens(self) -> TextConfig:
+        if list(self.token_buckets) != sorted(set(self.token_buckets)):
+            raise ValueError("token_buckets must grow")
+        if self.token_buckets[-1] < self.max_tokens:
+            raise ValueError(
+                f"the last of token_buckets ({self.token_buckets[-1]}) must reach "
+                f"max_tokens ({self.max_tokens})"
+            )
+        return self
+
+
+class Wav2Vec2Size(Settings):
+    """Sizes of a wav2vec2 encoder trained from scratch."""
+
+    width: PositiveInt = 96
+    layers: PositiveInt = 2
+    heads: PositiveInt = 4
+    conv_width: PositiveInt = 48
+
+
+class BertSize(Settings):
+    """Sizes of a BERT encoder trained from scratch, and of its tokenizer."""
+
+    width: PositiveInt = 96
+    layers: PositiveInt = 2
+    heads: PositiveInt = 4
+    vocab_size: PositiveInt = 1000
+
+
+class AudioEncoderConfig(Settings):
+    """Which audio encoder: a Hugging Face name or local path, or sizes to train from scratch."""
+
+    pretrained: str | None = None
+    scratch: Wav2Vec2Size = Wav2Vec2Size()
+
+
+class TextEncoderConfig(Settings):
+    """Which text encoder: a Hugging Face name or local path, or sizes to train from scratch."""
+
+    pretrained: str | None = None
+    scratch: BertSize = BertSize()
+
+
+class GraphConfig(Settings):
+    """How many neighbours each modality gives (paper Eq. 5, 6; defaults: best on IEMOCAP)."""
+
+    k_audio: PositiveInt = 4
+    k_text: PositiveInt = 5
+
+    @property
+    def slots(self) -> int:
+        """Neighbour slots per utterance, audio slots first."""
+        return self.k_audio + self.k_text
+
+
+class HeadConfig(Settings):
+    """The fusion head: HM-GAT, CMT and classifier (defaults: the authors')."""
+
+    hidden: PositiveInt = 512
+    heads: PositiveInt = 4
+    final_heads: PositiveInt = 1
+    num_layers: Annotated[int, Field(ge=1, le=4)] = 3
+    modules: Literal["full", "no_gnn"] = "full"
+    modalities: Literal["both", "audio", "text"] = "both"
+    dropout: Rate = 0.3
+    modality_dropout: Rate = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> HeadConfig:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
+        if self.modality_dropout and self.modalities != "both":
+            raise ValueError("modality_dropout needs modalities: both")
+        return self
+
+
+class OptimiserConfig(Settings):
+    """One training loop: optimiser, length and stopping rule."""
+
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    label_smoothing: Rate = 0.0
+    patience: PositiveInt = 10
+
+
+class Recipe(Settings):
+    """Everything that a training run needs besides the manifest."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    labels: tuple[str, ...] = Field(min_length=2)
+    seed: Annotated[int, Field(ge=0)] = 0
+    audio: AudioConfig = AudioConfig()
+    text: TextConfig = TextConfig()
+    audio_encoder: AudioEncoderConfig = AudioEncoderConfig()
+    text_encoder: TextEncoderConfig = TextEncoderConfig()
+    graph: GraphConfig = GraphConfig()
+    head: HeadConfig = HeadConfig()
+    audio_training: OptimiserConfig = OptimiserConfig()
+    text_training: OptimiserConfig = OptimiserConfig()
+    head_training: OptimiserConfig = OptimiserConfig(epochs=100, learning_rate=1e-3, patience=30)
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Recipe:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels repeat: {', '.join(self.labels)}")
+        return self
+
+
+class ParityConfig(Settings):
+    """What an exported graph may differ from the torch reference by, and how that is judged."""
+
+    max_abs_diff: PositiveFloat = 1e-4
+    min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
+    max_flips: Annotated[int, Field(ge=0)] = 0
+
+
+class ExportConfig(Settings):
+    """One export target."""
+
+    engine: Literal["onnx"] = "onnx"
+    precision: Literal["fp32"] = "fp32"
+    opset: Annotated[int, Field(ge=18, le=23)] = 20
+    parity: ParityConfig = ParityConfig()
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load_settings(kind: type[SettingsT], path: str | Path) -> SettingsT:
+    """Read ``kind`` from a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or does not fit ``kind``; the message names
+            the first field that does not and what was expected there.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: is not YAML ({reason})") from error
+    return parse_settings(kind, raw if raw is not None else {}, source=str(path))
+
+
+def parse_settings(kind: type[SettingsT], raw: object, *, source: str) -> SettingsT:
+    """Validate ``raw`` as ``kind``; ``source`` names it in the error.
+
+    Raises:
+        ConfigError: with the first field that does not fit.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ConfigError(
+            f"{source}: {where}: {first['msg']}, found {first['input']!r:.80}{more}"
+        ) from error

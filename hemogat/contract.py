@@ -1,0 +1,102 @@
+"""Names, dtypes and axes of every exported graph and served model, declared once.
+
+Export writes graphs to this contract, the runtime and the Triton repository read by it, and the
+client speaks it. Axes are names where their size varies by model or by call, numbers where it is
+fixed for good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Modality = Literal["audio", "text"]
+MODALITIES: tuple[Modality, ...] = ("audio", "text")
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_SAMPLES = 16_000  # the paper's chunk: 1 s at 16 kHz (Section 3.1)
+
+# The graph step, as a model-local function: a TensorRT plugin of the same name can replace it.
+FUNCTION_DOMAIN = "hemogat"
+TOPK_FUNCTION = "TopKBankGraph"
+
+DTypeName = Literal["float32", "int64", "bool", "bytes"]
+# Axes whose size may differ from call to call; every other axis is static in an exported graph.
+DYNAMIC_AXES = frozenset({"window", "batch", "token"})
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, dtype and axes (batch axis first)."""
+
+    name: str
+    dtype: DTypeName
+    axes: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One exported graph: what goes in, what comes out."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def input(self, name: str) -> TensorSpec:
+        """Return the input called ``name``."""
+        return next(spec for spec in self.inputs if spec.name == name)
+
+    def output(self, name: str) -> TensorSpec:
+        """Return the output called ``name``."""
+        return next(spec for spec in self.outputs if spec.name == name)
+
+
+AUDIO_EMBEDDING = TensorSpec("audio_embedding", "float32", ("batch", "audio_dim"))
+TEXT_EMBEDDING = TensorSpec("text_embedding", "float32", ("batch", "text_dim"))
+
+AUDIO_ENCODER = GraphSpec(
+    "audio_encoder",
+    inputs=(TensorSpec("windows", "float32", ("window", WINDOW_SAMPLES)),),
+    # One embedding per window: the caller averages the windows of an utterance.
+    outputs=(TensorSpec("audio_embedding", "float32", ("window", "audio_dim")),),
+)
+TEXT_ENCODER = GraphSpec(
+    "text_encoder",
+    inputs=(
+        TensorSpec("input_ids", "int64", ("batch", "token")),
+        TensorSpec("attention_mask", "int64", ("batch", "token")),
+    ),
+    outputs=(TEXT_EMBEDDING,),
+)
+FUSION = GraphSpec(
+    "fusion",
+    inputs=(
+        AUDIO_EMBEDDING,
+        TEXT_EMBEDDING,
+        TensorSpec("present", "bool", ("batch", 2)),  # columns as MODALITIES
+    ),
+    outputs=(
+        TensorSpec("logits", "float32", ("batch", "label")),
+        TensorSpec("probabilities", "float32", ("batch", "label")),
+        TensorSpec("neighbours", "int64", ("batch", "slot")),  # bank rows, -1 where masked
+        TensorSpec("similarities", "float32", ("batch", "slot")),  # cosine, 0 where masked
+        # Last layer, mean over heads; the last column is the node itself.
+        TensorSpec("attention", "float32", ("batch", "slot_and_self")),
+    ),
+)
+GRAPHS: dict[str, GraphSpec] = {g.name: g for g in (AUDIO_ENCODER, TEXT_ENCODER, FUSION)}
+
+# The model that clients call (axes without the batch, which Triton adds).
+ENTRY_MODEL = "hemogat"
+AUDIO_INPUT = TensorSpec("AUDIO", "bytes", (1,))  # a whole audio file
+TEXT_INPUT = TensorSpec("TEXT", "bytes", (1,))  # UTF-8
+LABEL_OUTPUT = TensorSpec("LABEL", "bytes", (1,))
+PROBABILITIES_OUTPUT = TensorSpec("PROBABILITIES", "float32", ("label",))
+MODALITIES_OUTPUT = TensorSpec("MODALITIES", "bytes", (1,))  # "audio", "text" or "audio,text"
+NEIGHBOURS_OUTPUT = TensorSpec("NEIGHBOURS", "int64", ("slot",))
+SIMILARITIES_OUTPUT = TensorSpec("SIMILARITIES", "float32", ("slot",))
+
+
+def triton_model_name(graph: str) -> str:
+    """Return the Triton model that runs exported graph ``graph``."""
+    return f"{ENTRY_MODEL}_{graph}"

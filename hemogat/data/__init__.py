@@ -1,0 +1,1 @@
+"""Audio, text and manifests: numpy only, one implementation for training and serving."""

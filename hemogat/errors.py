@@ -1,0 +1,40 @@
+"""The one exception family: every error a user can cause or mend.
+
+A message says what was expected, what was found and what to do, on one line. The command line
+prints it without a traceback and exits with :attr:`HemogatError.exit_code`; the server answers
+with the status that fits.
+"""
+
+from __future__ import annotations
+
+
+class HemogatError(Exception):
+    """Something failed or was refused, and the message says why."""
+
+    exit_code = 1
+
+
+class InputError(HemogatError):
+    """What the user handed in (audio, text, manifest row, request) cannot be used."""
+
+
+class ConfigError(HemogatError):
+    """A recipe or setting is invalid or does not fit the data."""
+
+
+class BundleError(HemogatError):
+    """A bundle or run directory is missing, incomplete, altered or of an unknown version."""
+
+
+class ParityError(HemogatError):
+    """An exported graph does not give what the torch reference gives; nothing was handed out."""
+
+
+class ServerError(HemogatError):
+    """The server did not start, died, or answered with an error."""
+
+
+class IncompleteError(HemogatError):
+    """Something that the work needs is not installed or not on this machine."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""Export: torch to ONNX, the parity gate and the bundle."""

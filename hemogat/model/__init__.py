@@ -1,0 +1,1 @@
+"""The PyTorch reference: encoders, graph step, HM-GAT, CMT, head and bank."""

@@ -1,0 +1,27 @@
+"""The one way to import a package that only some installations have."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from hemogat.errors import IncompleteError
+
+
+def pip_line(extra: str) -> str:
+    """Return the pip command that adds ``extra``."""
+    return f"pip install 'hemogat[{extra}]'"
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import ``module``, or say which extra of hemogat brings it.
+
+    Raises:
+        IncompleteError: the module, or something that it imports, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise IncompleteError(
+            f"{module} cannot be imported ({error}); install it with: {pip_line(extra)}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Reading bundles and running them in process, without torch."""

@@ -1,0 +1,1 @@
+"""Training: encoder fine-tuning, features, fusion head, metrics, run directories."""
