@@ -16,6 +16,7 @@ from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -95,18 +96,6 @@ class TextEncoderConfig(Settings):
     scratch: BertSize = BertSize()
 
 
-class GraphConfig(Settings):
-    """How many neighbours each modality gives (paper Eq. 5, 6; defaults: best on IEMOCAP)."""
-
-    k_audio: PositiveInt = 4
-    k_text: PositiveInt = 5
-
-    @property
-    def slots(self) -> int:
-        """Neighbour slots per utterance, audio slots first."""
-        return self.k_audio + self.k_text
-
-
 class HeadConfig(Settings):
     """The fusion head: HM-GAT, CMT and classifier (defaults: the authors')."""
 
@@ -128,6 +117,26 @@ class HeadConfig(Settings):
         return self
 
 
+class GraphConfig(Settings):
+    """How many neighbours each modality gives (paper Eq. 5, 6; defaults: best on IEMOCAP)."""
+
+    k_audio: NonNegativeInt = 4
+    k_text: NonNegativeInt = 5
+
+    @property
+    def slots(self) -> int:
+        """Neighbour slots per utterance, audio slots first."""
+        return self.k_audio + self.k_text
+
+    def used_by(self, head: HeadConfig) -> GraphConfig:
+        """Return the neighbours that ``head`` reads: none of a modality that it does not."""
+        graph = head.modules == "full"
+        return GraphConfig(
+            k_audio=self.k_audio if graph and head.modalities != "text" else 0,
+            k_text=self.k_text if graph and head.modalities != "audio" else 0,
+        )
+
+
 class OptimiserConfig(Settings):
     """One training loop: optimiser, length and stopping rule."""
 
@@ -144,7 +153,7 @@ class Recipe(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     labels: tuple[str, ...] = Field(min_length=2)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NonNegativeInt = 0
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
     audio_encoder: AudioEncoderConfig = AudioEncoderConfig()
@@ -167,7 +176,7 @@ class ParityConfig(Settings):
 
     max_abs_diff: PositiveFloat = 1e-4
     min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
-    max_flips: Annotated[int, Field(ge=0)] = 0
+    max_flips: NonNegativeInt = 0
 
 
 class ExportConfig(Settings):
