@@ -12,7 +12,6 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -30,18 +29,13 @@ class Settings(BaseModel):
 class AudioConfig(Settings):
     """How audio becomes windows (docs/architecture.md, "Audio and text")."""
 
-    sample_rate_hz: Literal[16_000] = SAMPLE_RATE_HZ
-    window_s: Literal[1.0] = 1.0
+    sample_rate_hz: Literal[16_000] = 16_000
+    window_samples: Literal[16_000] = 16_000
     min_audio_s: PositiveFloat = 0.025
     max_audio_s: PositiveFloat = 60.0
     max_audio_bytes: PositiveInt = 64 * 2**20
     max_channels: PositiveInt = 16
     max_rate_hz: PositiveInt = 384_000
-
-    @property
-    def window_samples(self) -> int:
-        """Samples in one window at ``sample_rate_hz``."""
-        return round(self.window_s * self.sample_rate_hz)
 
 
 class TextConfig(Settings):

@@ -84,6 +84,15 @@ FUSION = GraphSpec(
         TensorSpec("attention", "float32", ("batch", "slot_and_self")),
     ),
 )
+
+
+def fusion_spec(slots: int) -> GraphSpec:
+    """Return the fusion graph of a head with ``slots`` neighbour slots; none: no graph outputs."""
+    if slots:
+        return FUSION
+    return GraphSpec(FUSION.name, FUSION.inputs, FUSION.outputs[:2])
+
+
 GRAPHS: dict[str, GraphSpec] = {g.name: g for g in (AUDIO_ENCODER, TEXT_ENCODER, FUSION)}
 
 # The model that clients call (axes without the batch, which Triton adds).

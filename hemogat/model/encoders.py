@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import AutoModel, BertConfig, BertModel, PreTrainedModel
-from transformers import Wav2Vec2Config, Wav2Vec2Model
-from transformers.utils import logging as transformers_logging
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+)
 
 from hemogat.config import AudioEncoderConfig, TextConfig, TextEncoderConfig
 from hemogat.errors import ConfigError
 
-# Its progress bars and load reports would tear ours.
-transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
+_NEVER_ATTENDED = -1e4  # its exponential is 0 in every precision, and it fits into fp16
 
 
 class AudioEncoder(nn.Module):
@@ -73,7 +77,10 @@ class TextEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return one embedding per text."""
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        # Added to the attention scores as it is: transformers would build the same from the plain
+        # mask with index arithmetic, which exports to GatherND.
+        bias = (1.0 - attention_mask.to(torch.float32)) * _NEVER_ATTENDED
+        output = self.backbone(input_ids=input_ids, attention_mask=bias[:, None, None, :])
         if self.pooling == "pooler":
             pooled: Tensor = output.pooler_output
             return pooled
@@ -91,25 +98,22 @@ def build_audio_encoder(config: AudioEncoderConfig) -> AudioEncoder:
     if config.pretrained is not None:
         return AudioEncoder(_pretrained(config.pretrained, "audio_encoder"))
     size = config.scratch
-    return AudioEncoder(
-        Wav2Vec2Model(
-            Wav2Vec2Config(
-                hidden_size=size.width,
-                num_hidden_layers=size.layers,
-                num_attention_heads=size.heads,
-                intermediate_size=2 * size.width,
-                conv_dim=(size.conv_width,) * 7,
-                apply_spec_augment=False,
-                layerdrop=0.0,
-                attn_implementation="eager",
-            )
+    backbone = Wav2Vec2Model(
+        Wav2Vec2Config(
+            hidden_size=size.width,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            intermediate_size=2 * size.width,
+            conv_dim=(size.conv_width,) * 7,
+            apply_spec_augment=False,
+            layerdrop=0.0,
         )
     )
+    backbone.set_attn_implementation("eager")
+    return AudioEncoder(backbone)
 
 
-def build_text_encoder(
-    config: TextEncoderConfig, text: TextConfig, vocab_size: int
-) -> TextEncoder:
+def build_text_encoder(config: TextEncoderConfig, text: TextConfig, vocab_size: int) -> TextEncoder:
     """Load the pretrained encoder that ``config`` names, or make a small one to train.
 
     Raises:
@@ -118,20 +122,18 @@ def build_text_encoder(
     if config.pretrained is not None:
         return TextEncoder(_pretrained(config.pretrained, "text_encoder"), text)
     size = config.scratch
-    return TextEncoder(
-        BertModel(
-            BertConfig(
-                vocab_size=vocab_size,
-                hidden_size=size.width,
-                num_hidden_layers=size.layers,
-                num_attention_heads=size.heads,
-                intermediate_size=2 * size.width,
-                max_position_embeddings=text.token_buckets[-1],
-                attn_implementation="eager",
-            )
-        ),
-        text,
+    backbone = BertModel(
+        BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=size.width,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            intermediate_size=2 * size.width,
+            max_position_embeddings=text.token_buckets[-1],
+        )
     )
+    backbone.set_attn_implementation("eager")
+    return TextEncoder(backbone, text)
 
 
 def load_audio_encoder(folder: Path) -> AudioEncoder:
@@ -150,6 +152,9 @@ def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
 
 
 def _pretrained(name: str, setting: str) -> PreTrainedModel:
+    # Its progress bars and load reports would tear ours.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         # Eager attention exports to plain operators and is what FLOP counters see.
         model: PreTrainedModel = AutoModel.from_pretrained(

@@ -59,11 +59,14 @@ class DenseGATLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return each node's new features and its attention over slots and itself."""
         senders = torch.cat([neighbour_states, states.unsqueeze(1)], dim=1)
-        senders = senders.unflatten(2, (self.heads, self.out_width))  # [N, K + 1, H, C]
-        own = states.unflatten(1, (self.heads, self.out_width))  # [N, H, C]
+        senders = senders.reshape(
+            *senders.shape[:2], self.heads, self.out_width
+        )  # [N, K + 1, H, C]
+        own = states.reshape(-1, self.heads, self.out_width)  # [N, H, C]
         scores = (senders * self.att_src.unsqueeze(1)).sum(-1)  # [N, K + 1, H]
         scores = F.leaky_relu(scores + (own * self.att_dst).sum(-1).unsqueeze(1), 0.2)
-        kept = F.pad(mask, (0, 1), value=True).unsqueeze(2)  # the self-loop is always there
+        self_loop = mask.new_ones(mask.shape[0], 1)
+        kept = torch.cat([mask, self_loop], dim=1).unsqueeze(2)  # [N, K + 1, 1]
         attention = scores.masked_fill(~kept, -1e9).softmax(dim=1)
         heads = torch.einsum("nkhc,nkh->nhc", senders, attention)
         out = heads.flatten(1) if self.concat else heads.mean(dim=1)

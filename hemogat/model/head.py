@@ -33,7 +33,8 @@ class FusionHead(nn.Module):
     r"""Classify utterances from their embeddings and their neighbours'.
 
     .. math::
-        a = \mathrm{ReLU}(\mathrm{BN}(W_a u^a)), \quad t = \mathrm{ReLU}(\mathrm{BN}(W_t u^t)), \quad
+        a = \mathrm{ReLU}(\mathrm{BN}(W_a u^a)), \quad
+        t = \mathrm{ReLU}(\mathrm{BN}(W_t u^t)), \quad
         y = \mathrm{MLP}(\mathrm{HMGAT}(t \Vert a) \,\Vert\, \mathrm{CMT}(a, t))
 
     An absent modality's embedding is replaced by a learned vector, which only

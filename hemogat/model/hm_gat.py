@@ -29,14 +29,15 @@ class GraphOutput:
 
 
 class HMGAT(nn.Module):
-    r"""L graph layers; all but the last concatenate their heads (Eq. 9), the last averages (Eq. 10).
+    r"""L graph layers: all but the last concatenate heads (Eq. 9), the last averages (Eq. 10).
 
     As the authors' code: one batch norm shared by the layers before the last, then LeakyReLU;
     layers in the middle add dropout and a residual; nothing follows the last layer. One layer
     means the last layer alone.
 
     .. math::
-        h^1 = \phi(GAT_1(v)), \quad h^l = D(\phi(GAT_l(h^{l-1}))) + h^{l-1}, \quad g = GAT_L(h^{L-1})
+        h^1 = \phi(GAT_1(v)), \quad h^l = D(\phi(GAT_l(h^{l-1}))) + h^{l-1}, \quad
+        g = GAT_L(h^{L-1})
 
     Shapes:
         nodes: [N, node_width]
@@ -71,7 +72,7 @@ class HMGAT(nn.Module):
             states = layer.project(x)
             source = states if bank_states is None else bank_states[len(sent)]
             sent.append(states)
-            return layer.aggregate(states, source[slots], mask)
+            return layer.aggregate(states, F.embedding(slots, source), mask)
 
         x = nodes
         for number, layer in enumerate(self.layers):

@@ -161,7 +161,7 @@ def link_together(audio: Tensor, text: Tensor, present: Tensor, graph: GraphConf
             *_top_k_of_others(normalise(text[part]), part, text_table, graph.k_text),
             present[part],
         )
-        for part in torch.arange(len(audio), device=audio.device).split(_QUERIES_AT_ONCE)
+        for part in torch.split(torch.arange(len(audio), device=audio.device), _QUERIES_AT_ONCE)
     ]
     return Neighbours(
         torch.cat([part.index for part in parts]), torch.cat([part.similarity for part in parts])
@@ -177,9 +177,13 @@ def _top_k_of_others(
 
 
 def _top_k(similarities: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return rows [B, k] and similarities [B, k], best first."""
-    best = similarities.topk(k, dim=1, sorted=True)
-    return rows[best.indices], best.values
+    """Return rows [B, k] and similarities [B, k], best first; ties go to the lower row.
+
+    A stable sort, because ``torch.topk`` leaves the order of ties open and equal rows are common:
+    every "Yeah." of a corpus has the same text embedding. ONNX's TopK breaks ties this way too.
+    """
+    values, order = similarities.sort(dim=1, descending=True, stable=True)
+    return rows[order[:, :k]], values[:, :k]
 
 
 def _union(

@@ -1,0 +1,136 @@
+"""The Top-K graph step as an ONNX model-local function.
+
+Standard operators inside, one name outside: ONNX Runtime and TensorRT run the body, a TensorRT
+plugin called ``TopKBankGraph`` replaces it without touching the model. No Scatter, NonZero or
+Unique: the union of both modalities' neighbours is a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnx.defs import OpSchema
+from onnx_ir.tape import Tape
+from onnxscript.values import Op, Opset
+
+from hemogat.config import GraphConfig
+from hemogat.contract import FUNCTION_DOMAIN, TOPK_FUNCTION
+
+# Name and ONNX type of every input and output, in order (shapes: hemogat.model.topk_graph).
+_INPUTS = {
+    "audio": "tensor(float)",
+    "text": "tensor(float)",
+    "present": "tensor(bool)",
+    "audio_table": "tensor(float)",
+    "audio_rows": "tensor(int64)",
+    "text_table": "tensor(float)",
+    "text_rows": "tensor(int64)",
+}
+_OUTPUTS = {"neighbours": "tensor(int64)", "similarities": "tensor(float)"}
+
+_SCHEMA = OpSchema(
+    TOPK_FUNCTION,
+    FUNCTION_DOMAIN,
+    1,
+    inputs=[OpSchema.FormalParameter(name, kind) for name, kind in _INPUTS.items()],
+    outputs=[OpSchema.FormalParameter(name, kind) for name, kind in _OUTPUTS.items()],
+    attributes=[OpSchema.Attribute(n, OpSchema.AttrType.INTS) for n in ("k_audio", "k_text")],
+)
+_CALL = Op(Opset(FUNCTION_DOMAIN, 1), TOPK_FUNCTION, _SCHEMA)
+
+
+def _translate(  # the names are the torch operator's
+    audio: ir.Value,
+    text: ir.Value,
+    present: ir.Value,
+    audio_table: ir.Value,
+    audio_rows: ir.Value,
+    text_table: ir.Value,
+    text_rows: ir.Value,
+    k_audio: int,
+    k_text: int,
+) -> object:
+    tensors = (audio, text, present, audio_table, audio_rows, text_table, text_rows)
+    return _CALL(*tensors, k_audio=[k_audio], k_text=[k_text])
+
+
+def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Return what makes torch's exporter write the graph step as one call."""
+    return {torch.ops.hemogat.topk_bank_graph.default: _translate}
+
+
+def topk_function(graph: GraphConfig, opset: int) -> ir.Function:
+    """Build the function's body for a head that reads ``graph``'s modalities.
+
+    The numbers of neighbours are attributes of the call; ``graph`` only says whether a modality
+    takes part at all, since a search for no neighbours is no operator.
+    """
+    tape = Tape()
+    inputs = {name: ir.Value(name=name) for name in _INPUTS}
+    found = []
+    for column, modality in enumerate(("audio", "text")):
+        if getattr(graph, f"k_{modality}"):
+            rows, similarities = _search(tape, inputs, modality)
+            found.append((rows, similarities, _column(tape, inputs["present"], column)))
+    if len(found) == 2:
+        (audio_rows, _, has_audio), (text_rows, text_similarities, has_text) = found
+        twice = tape.op("And", [_contains(tape, audio_rows, text_rows), has_audio])
+        kept = tape.op("And", [has_text, tape.op("Not", [twice])])
+        found[1] = (text_rows, text_similarities, kept)
+    neighbours = [_masked(tape, slots, rows, -1) for rows, _, slots in found]
+    similarities = [_masked(tape, slots, values, 0.0) for _, values, slots in found]
+    outputs = [
+        tape.op("Concat", parts, {"axis": 1}, output=ir.Value(name=name))
+        for name, parts in zip(_OUTPUTS, (neighbours, similarities), strict=True)
+    ]
+    body = ir.Graph(list(inputs.values()), outputs, nodes=tape.nodes, opset_imports={"": opset})
+    attributes = [ir.Attr(n, ir.AttributeType.INTS, None) for n in ("k_audio", "k_text")]
+    return ir.Function(FUNCTION_DOMAIN, TOPK_FUNCTION, graph=body, attributes=attributes)
+
+
+def _search(tape: Tape, inputs: dict[str, ir.Value], modality: str) -> tuple[ir.Value, ir.Value]:
+    """Return the k nearest bank rows of one modality and their cosines, best first."""
+    query = inputs[modality]
+    norm = tape.op("ReduceL2", [query, _ints(tape, 1)], {"keepdims": 1})
+    unit = tape.op("Div", [query, tape.op("Max", [norm, _float(tape, 1e-12)])])
+    cosine = tape.op("MatMul", [unit, inputs[f"{modality}_table"]])
+    given = ir.RefAttr("value_ints", f"k_{modality}", ir.AttributeType.INTS)
+    k = tape.op("Constant", [], {"value_ints": given})
+    values, columns = tape.op_multi_out(
+        "TopK", [cosine, k], {"axis": 1, "largest": 1, "sorted": 1}, num_outputs=2
+    )
+    return tape.op("Gather", [inputs[f"{modality}_rows"], columns], {"axis": 0}), values
+
+
+def _contains(tape: Tape, haystack: ir.Value, needles: ir.Value) -> ir.Value:
+    """Return bool [B, needles]: whether each is among the same utterance's haystack."""
+    equal = tape.op(
+        "Equal",
+        [
+            tape.op("Unsqueeze", [needles, _ints(tape, 2)]),
+            tape.op("Unsqueeze", [haystack, _ints(tape, 1)]),
+        ],
+    )
+    as_float = tape.op("Cast", [equal], {"to": int(ir.DataType.FLOAT)})
+    any_equal = tape.op("ReduceMax", [as_float, _ints(tape, 2)], {"keepdims": 0})
+    return tape.op("Cast", [any_equal], {"to": int(ir.DataType.BOOL)})
+
+
+def _column(tape: Tape, present: ir.Value, column: int) -> ir.Value:
+    return tape.op("Gather", [present, _ints(tape, column)], {"axis": 1})  # bool [B, 1]
+
+
+def _masked(tape: Tape, kept: ir.Value, values: ir.Value, fill: float) -> ir.Value:
+    masked = _ints(tape, int(fill)) if isinstance(fill, int) else _float(tape, fill)
+    return tape.op("Where", [kept, values, masked])
+
+
+def _ints(tape: Tape, value: int) -> ir.Value:
+    return tape.op("Constant", [], {"value_ints": [value]})
+
+
+def _float(tape: Tape, value: float) -> ir.Value:
+    return tape.op("Constant", [], {"value_float": value})

@@ -1,0 +1,196 @@
+"""torch to ONNX: one file per graph of the contract, with named and checked axes."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from hemogat.config import GraphConfig
+from hemogat.contract import (
+    AUDIO_ENCODER,
+    DYNAMIC_AXES,
+    FUNCTION_DOMAIN,
+    TEXT_ENCODER,
+    WINDOW_SAMPLES,
+    GraphSpec,
+    TensorSpec,
+    fusion_spec,
+)
+from hemogat.errors import HemogatError
+from hemogat.export.folding import fold_head, fold_weight_norm
+from hemogat.export.graph_step import topk_function, translation_table
+from hemogat.model.bank import Bank, InductiveHead
+from hemogat.model.encoders import AudioEncoder, TextEncoder
+from hemogat.model.head import FusionHead
+
+IR_VERSION = 10  # the newest that the ONNX Runtime of current Triton images reads
+MODEL_FILE = "model.onnx"
+FORBIDDEN_OPERATORS = frozenset(
+    ("Scatter", "ScatterElements", "ScatterND", "NonZero", "Unique", "Loop", "If")
+)
+_SAMPLE_BATCH = 2  # torch.export takes sizes 0 and 1 for constants
+_EXTERNAL_FROM_BYTES = 1024
+
+
+def export_audio_encoder(encoder: AudioEncoder, folder: Path, opset: int) -> Path:
+    """Write the ``audio_encoder`` graph into ``folder``; return the model's path."""
+    samples = (torch.randn(_SAMPLE_BATCH, WINDOW_SAMPLES),)
+    model = _to_onnx(fold_weight_norm(encoder), AUDIO_ENCODER, samples, opset)
+    return _save(model, AUDIO_ENCODER, folder)
+
+
+def export_text_encoder(encoder: TextEncoder, folder: Path, opset: int) -> Path:
+    """Write the ``text_encoder`` graph into ``folder``; return the model's path."""
+    shape = (_SAMPLE_BATCH, 16)
+    # Two tensors: given one twice, the exporter takes both inputs for the same.
+    samples = (torch.ones(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.int64))
+    model = _to_onnx(encoder.eval(), TEXT_ENCODER, samples, opset)
+    return _save(model, TEXT_ENCODER, folder)
+
+
+def export_fusion(
+    head: FusionHead, bank: Bank, graph: GraphConfig, folder: Path, opset: int
+) -> Path:
+    """Write the ``fusion`` graph, bank included, into ``folder``; return the model's path.
+
+    Raises:
+        ConfigError: k is larger than the bank rows that have the modality.
+    """
+    module = InductiveHead(fold_head(head), bank, graph).eval()
+    spec = fusion_spec(slots=module.graph.slots)
+    samples = (
+        torch.randn(_SAMPLE_BATCH, bank.embeddings.audio.shape[1]),
+        torch.randn(_SAMPLE_BATCH, bank.embeddings.text.shape[1]),
+        torch.ones(_SAMPLE_BATCH, 2, dtype=torch.bool),
+    )
+    model = _to_onnx(_Outputs(module, len(spec.outputs)), spec, samples, opset)
+    if module.graph.slots:
+        function = topk_function(module.graph, opset)
+        model.functions[function.identifier()] = function
+        model.opset_imports[FUNCTION_DOMAIN] = 1
+    return _save(model, spec, folder)
+
+
+class _Outputs(nn.Module):
+    """Keep the outputs that the contract names for this head."""
+
+    def __init__(self, inductive: InductiveHead, count: int) -> None:
+        super().__init__()
+        self.inductive = inductive
+        self.count = count
+
+    def forward(self, audio: Tensor, text: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+        """Return the first ``count`` outputs."""
+        return tuple(self.inductive(audio, text, present))[: self.count]
+
+
+def _to_onnx(
+    module: nn.Module, spec: GraphSpec, samples: tuple[Tensor, ...], opset: int
+) -> ir.Model:
+    dims = {axis: torch.export.Dim(axis) for axis in _dynamic(spec.inputs)}
+    shapes = tuple(
+        {i: dims[str(axis)] for i, axis in enumerate(tensor.axes) if axis in dims}
+        for tensor in spec.inputs
+    )
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            samples,
+            dynamo=True,
+            opset_version=opset,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_shapes=shapes,
+            custom_translation_table=translation_table(),
+            verbose=False,
+        )
+    assert program is not None
+    model: ir.Model = program.model
+    _name_axes(model, spec)
+    _check_operators(model, spec)
+    return model
+
+
+def _dynamic(tensors: Iterable[TensorSpec]) -> set[str]:
+    return {str(axis) for tensor in tensors for axis in tensor.axes if axis in DYNAMIC_AXES}
+
+
+def _name_axes(model: ir.Model, spec: GraphSpec) -> None:
+    """Call dynamic axes by the contract's names, and make sure that all others are static."""
+    names: dict[str, str] = {}
+    pairs = zip(
+        (*model.graph.inputs, *model.graph.outputs), (*spec.inputs, *spec.outputs), strict=True
+    )
+    for value, tensor in pairs:
+        found = () if value.shape is None else tuple(value.shape.dims)
+        if value.name != tensor.name or len(found) != len(tensor.axes):
+            raise HemogatError(
+                f"{spec.name}: exported {value.name} {found}, expected {tensor.name} {tensor.axes}"
+            )
+        for dim, axis in zip(found, tensor.axes, strict=True):
+            dynamic = not isinstance(dim, int)
+            if dynamic != (axis in DYNAMIC_AXES) or (isinstance(axis, int) and dim != axis):
+                raise HemogatError(
+                    f"{spec.name}: axis {axis} of {tensor.name} was exported as {dim}, expected "
+                    f"{'any size' if axis in DYNAMIC_AXES else axis}"
+                )
+            if dynamic:
+                names[str(dim)] = str(axis)
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for output in node.outputs:
+            output.shape = _renamed(output.shape, names)
+    for graph_input in model.graph.inputs:
+        graph_input.shape = _renamed(graph_input.shape, names)
+
+
+def _renamed(shape: ir.Shape | None, names: dict[str, str]) -> ir.Shape | None:
+    if shape is None:
+        return None
+    return ir.Shape([d if isinstance(d, int) else names.get(str(d)) for d in shape.dims])
+
+
+def _check_operators(model: ir.Model, spec: GraphSpec) -> None:
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.op_type in FORBIDDEN_OPERATORS:
+            raise HemogatError(
+                f"{spec.name}: node {node.name} is a {node.op_type}, which not every engine runs"
+            )
+
+
+def _save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "hemogat", None
+    model.graph.name = spec.name
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        # The exporter leaves stack traces there, with the paths of the machine that exported.
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()
+    path = folder / MODEL_FILE
+    ir.save(
+        model, path, external_data=f"{MODEL_FILE}.data", size_threshold_bytes=_EXTERNAL_FROM_BYTES
+    )
+    return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes about torchvision and its own deprecations off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
