@@ -70,7 +70,8 @@ def topk_function(graph: GraphConfig, opset: int) -> ir.Function:
     """
     tape = Tape()
     inputs = {name: ir.Value(name=name) for name in _INPUTS}
-    found = []
+    # Per modality: the rows found, their similarities, and which of these slots count.
+    found: list[tuple[ir.Value, ir.Value, ir.Value]] = []
     for column, modality in enumerate(("audio", "text")):
         if getattr(graph, f"k_{modality}"):
             rows, similarities = _search(tape, inputs, modality)
@@ -78,13 +79,14 @@ def topk_function(graph: GraphConfig, opset: int) -> ir.Function:
     if len(found) == 2:
         (audio_rows, _, has_audio), (text_rows, text_similarities, has_text) = found
         twice = tape.op("And", [_contains(tape, audio_rows, text_rows), has_audio])
-        kept = tape.op("And", [has_text, tape.op("Not", [twice])])
-        found[1] = (text_rows, text_similarities, kept)
-    neighbours = [_masked(tape, slots, rows, -1) for rows, _, slots in found]
-    similarities = [_masked(tape, slots, values, 0.0) for _, values, slots in found]
+        once = tape.op("And", [has_text, tape.op("Not", [twice])])
+        found[1] = (text_rows, text_similarities, once)
+    slots = {
+        "neighbours": [_masked(tape, kept, rows, -1) for rows, _, kept in found],
+        "similarities": [_masked(tape, kept, values, 0.0) for _, values, kept in found],
+    }
     outputs = [
-        tape.op("Concat", parts, {"axis": 1}, output=ir.Value(name=name))
-        for name, parts in zip(_OUTPUTS, (neighbours, similarities), strict=True)
+        tape.op("Concat", slots[name], {"axis": 1}, output=ir.Value(name=name)) for name in _OUTPUTS
     ]
     body = ir.Graph(list(inputs.values()), outputs, nodes=tape.nodes, opset_imports={"": opset})
     attributes = [ir.Attr(n, ir.AttributeType.INTS, None) for n in ("k_audio", "k_text")]

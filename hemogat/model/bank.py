@@ -68,9 +68,12 @@ def self_loops_only(head: FusionHead, embeddings: Embeddings) -> HeadOutput:
 
 @torch.no_grad()
 def freeze_bank(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) -> Bank:
-    """Compute what every bank utterance sends at every layer, in evaluation mode."""
-    head.eval()
-    return Bank(embeddings, transductive(head, embeddings, graph).states)
+    """Compute what every bank utterance sends at every layer; ``head`` is left in evaluation mode.
+
+    Raises:
+        ConfigError: k is larger than the other rows that have the modality.
+    """
+    return Bank(embeddings, transductive(head.eval(), embeddings, graph).states)
 
 
 class InductiveOutput(NamedTuple):

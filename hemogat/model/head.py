@@ -1,4 +1,4 @@
-"""The fusion head: projections, HM-GAT and CMT in parallel, classifier (paper Section 3, Fig. 1)."""
+"""The fusion head: projections, HM-GAT and CMT side by side, classifier (paper Fig. 1)."""
 
 from __future__ import annotations
 

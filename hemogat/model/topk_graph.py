@@ -52,10 +52,6 @@ class Neighbours:
     index: Tensor
     similarity: Tensor
 
-    def without_edges(self) -> Neighbours:
-        """Mask every slot: only the self-loops are left."""
-        return Neighbours(torch.full_like(self.index, MASKED), torch.zeros_like(self.similarity))
-
 
 def normalise(embeddings: Tensor) -> Tensor:
     """Scale rows to unit length, as Eq. 3 and 4 assume; a zero row stays zero, never NaN."""
@@ -73,9 +69,9 @@ def check_k(graph: GraphConfig, audio_rows: int, text_rows: int, *, spare: int =
         ("text", graph.k_text, text_rows),
     ]
     for modality, k, rows in found:
-        if k > rows - spare:
+        if k and k > rows - spare:
             raise ConfigError(
-                f"graph.k_{modality} is {k}, but only {max(rows - spare, 0)} bank utterances with "
+                f"graph.k_{modality} is {k}, but only {max(rows - spare, 0)} utterances with "
                 f"{modality} can be neighbours; lower it or train on more utterances"
             )
 
@@ -144,14 +140,25 @@ def _shapes_of_topk_bank_graph(
     return audio.new_empty(shape, dtype=torch.int64), audio.new_empty(shape)
 
 
-def link_together(audio: Tensor, text: Tensor, present: Tensor, graph: GraphConfig) -> Neighbours:
+def link_together(
+    audio: Tensor,
+    text: Tensor,
+    present: Tensor,
+    graph: GraphConfig,
+    *,
+    searching: Tensor | None = None,
+) -> Neighbours:
     """Link utterances to each other, each excluded from its own neighbours by index.
 
     By index and not by rank: of two equal utterances each is the other's nearest neighbour.
 
     Shapes:
-        audio, text: [N, d_a], [N, d_t]; present: bool [N, 2] (audio, text)
+        audio, text: [N, d_a], [N, d_t]
+        present: bool [N, 2] (audio, text), what utterances can be found by
+        searching: bool [N, 2], what they search with; None: all that is present
     """
+    if searching is None:
+        searching = present
     audio_table = SearchTable.build(audio, present[:, 0])
     text_table = SearchTable.build(text, present[:, 1])
     check_k(graph, audio_table.rows.numel(), text_table.rows.numel(), spare=1)
@@ -159,7 +166,7 @@ def link_together(audio: Tensor, text: Tensor, present: Tensor, graph: GraphConf
         _union(
             *_top_k_of_others(normalise(audio[part]), part, audio_table, graph.k_audio),
             *_top_k_of_others(normalise(text[part]), part, text_table, graph.k_text),
-            present[part],
+            searching[part],
         )
         for part in torch.split(torch.arange(len(audio), device=audio.device), _QUERIES_AT_ONCE)
     ]

@@ -1,0 +1,67 @@
+"""Writing files so that a crash leaves the old state or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hemogat.errors import InputError
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file through a temporary sibling and a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a server's user out
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def folder_written_whole(path: Path, *, replace_if_has: str | None = None) -> Iterator[Path]:
+    """Give a temporary sibling to fill; on success it becomes ``path``, on failure it goes.
+
+    An existing ``path`` is replaced only if it holds the file ``replace_if_has``, the sign that
+    it is what this program wrote there before.
+
+    Raises:
+        InputError: ``path`` exists and is something else.
+    """
+    if path.exists() and not (
+        path.is_dir() and (not any(path.iterdir()) or _holds(path, replace_if_has))
+    ):
+        raise InputError(f"{path}: exists already and would be overwritten; name another place")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)
+        _swap_in(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _holds(path: Path, name: str | None) -> bool:
+    return name is not None and (path / name).exists()
+
+
+def _swap_in(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        os.rename(temporary, path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    os.rename(path, old / path.name)
+    os.rename(temporary, path)
+    shutil.rmtree(old, ignore_errors=True)

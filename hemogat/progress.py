@@ -1,0 +1,76 @@
+"""Progress of long work: named stages with a bar each on the terminal, and how long each took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+
+class Stage:
+    """One running stage; silent when it has no bar."""
+
+    def __init__(self, bar: RichProgress | None, task: TaskID | None) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, steps: int = 1, *, note: str | None = None) -> None:
+        """Move the bar by ``steps``, with a note beside it (a loss, a file name)."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=steps)
+            if note is not None:
+                self._bar.update(self._task, note=note)
+
+
+class Progress:
+    """Runs stages one after the other; ``durations_s`` has every finished stage's seconds.
+
+    ``visible``: draw bars on standard error, so that standard output stays for results.
+    """
+
+    def __init__(self, *, visible: bool = False) -> None:
+        self.visible = visible
+        self.durations_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
+        """Run one stage of ``total`` steps (None: unknown)."""
+        started = time.perf_counter()
+        bar = self._new_bar() if self.visible else None
+        with bar or nullcontext():
+            task = bar.add_task(title, total=total, note="") if bar else None
+            yield Stage(bar, task)
+            if bar is not None and task is not None:
+                done = bar.tasks[0]
+                bar.update(task, total=done.total or 1, completed=done.total or 1)
+        self.durations_s[title] = self.durations_s.get(title, 0.0) + time.perf_counter() - started
+
+    @staticmethod
+    def _new_bar() -> RichProgress:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        return RichProgress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=Console(stderr=True),
+        )
+
+
+SILENT = Progress()

@@ -1,0 +1,234 @@
+"""The bundle: what training hands to serving, checked before anything of it is used.
+
+``SHA256SUMS`` covers every file, ``bundle.json`` included. It proves that nothing was damaged or
+left out; it does not prove who made the bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from hemogat.config import AudioConfig, GraphConfig, HeadConfig, PositiveInt, Settings, TextConfig
+from hemogat.contract import Modality
+from hemogat.errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "bundle.json"
+SUMS_FILE = "SHA256SUMS"
+_HASHED_AT_ONCE_BYTES = 2**20
+
+Engine = Literal["onnx"]
+Precision = Literal["fp32"]
+GraphName = Literal["audio_encoder", "text_encoder", "fusion"]
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in path or not parts.parts:
+        raise ValueError(f"must be a relative path inside the bundle, found {path!r}")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_inside)]
+
+
+class Dims(Settings):
+    """Embedding sizes."""
+
+    audio: PositiveInt
+    text: PositiveInt
+
+
+class ModelFile(Settings):
+    """One exported graph for one engine and precision."""
+
+    graph: GraphName
+    engine: Engine
+    precision: Precision
+    path: InnerPath
+
+
+class BankFiles(Settings):
+    """The frozen bank: how many utterances, and where they are."""
+
+    rows: PositiveInt
+    tensors: InnerPath  # embeddings, presence and states, safetensors
+    index: InnerPath  # labels and opaque ids, JSON
+
+
+class Provenance(Settings):
+    """Where the bundle comes from."""
+
+    created_utc: str
+    seed: int
+    versions: dict[str, str]
+
+
+class BundleManifest(Settings):
+    """``bundle.json``: everything that a reader needs to know; nobody guesses from file names."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    audio: AudioConfig
+    text: TextConfig
+    graph: GraphConfig  # the neighbours that the head reads
+    head: HeadConfig
+    dims: Dims
+    bank: BankFiles
+    tokenizer: InnerPath
+    golden: InnerPath
+    models: tuple[ModelFile, ...]
+    provenance: Provenance
+
+    @property
+    def slots(self) -> int:
+        """Neighbour slots per utterance; 0 for a head without a graph."""
+        return self.graph.slots
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that the head reads."""
+        return ("audio", "text") if self.head.modalities == "both" else (self.head.modalities,)
+
+    @property
+    def accepts_missing_modality(self) -> bool:
+        """Whether an utterance may come without one of the modalities."""
+        return self.head.modality_dropout > 0
+
+
+class BankIndex(Settings):
+    """Label and opaque id of every bank row."""
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk, opened and checked."""
+
+    path: Path
+    manifest: BundleManifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+        """Read the bundle at ``path``.
+
+        With ``verify`` every file is hashed; without, only the manifest is read (for a process
+        that opens what its parent has verified).
+
+        Raises:
+            BundleError: not a bundle, of an unknown version, or a file missing or altered.
+        """
+        folder = Path(path)
+        manifest = _read_manifest(folder)
+        if verify:
+            _verify(folder, manifest)
+        return cls(folder, manifest)
+
+    def graph_path(self, graph: GraphName, engine: Engine, precision: Precision) -> Path:
+        """Return the file of one graph.
+
+        Raises:
+            BundleError: the bundle has no such graph; the message lists what it has.
+        """
+        for model in self.manifest.models:
+            if (model.graph, model.engine, model.precision) == (graph, engine, precision):
+                return self.path / model.path
+        found = ", ".join(f"{m.graph} {m.engine}-{m.precision}" for m in self.manifest.models)
+        raise BundleError(
+            f"{self.path}: has no {graph} for {engine}-{precision}, only {found}; "
+            f"add it with: hemogat export --engine {engine} --precision {precision}"
+        )
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The ``tokenizers`` file."""
+        return self.path / self.manifest.tokenizer
+
+    @cached_property
+    def bank_index(self) -> BankIndex:
+        """Label and id of every bank row."""
+        return BankIndex.model_validate_json((self.path / self.manifest.bank.index).read_bytes())
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_AT_ONCE_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over every file below ``folder``."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS_FILE)
+    lines = [f"{sha256_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _read_manifest(folder: Path) -> BundleManifest:
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise BundleError(
+            f"{folder}: is not a bundle (no {MANIFEST_FILE} in it); make one with: hemogat export"
+        )
+    try:
+        raw = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BundleError(f"{path}: is not JSON ({error}); export the bundle again") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: expected schema_version {SCHEMA_VERSION}, found {version!r}; use a matching "
+            f"hemogat or export the bundle again"
+        )
+    try:
+        return BundleManifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{path}: {where}: {first['msg']}; export the bundle again") from error
+
+
+def _verify(folder: Path, manifest: BundleManifest) -> None:
+    sums = _read_sums(folder / SUMS_FILE)
+    for name in (MANIFEST_FILE, *_referenced(manifest)):
+        if name not in sums:
+            raise BundleError(f"{folder}: {name} is not in {SUMS_FILE}; export the bundle again")
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{path}: is missing; copy or export the bundle again")
+        if sha256_of(path) != expected:
+            raise BundleError(
+                f"{path}: is altered (its SHA-256 is not the one in {SUMS_FILE}); "
+                f"copy or export the bundle again"
+            )
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        pairs = [line.split("  ", 1) for line in lines]
+        return {_inside(name): digest for digest, name in pairs}
+    except OSError as error:
+        raise BundleError(f"{path}: is missing; copy or export the bundle again") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: is not a list of hashes ({error})") from error
+
+
+def _referenced(manifest: BundleManifest) -> tuple[str, ...]:
+    bank = manifest.bank
+    models = (model.path for model in manifest.models)
+    return (*models, bank.tensors, bank.index, manifest.tokenizer, manifest.golden)

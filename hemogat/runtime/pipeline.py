@@ -1,0 +1,197 @@
+"""Audio and text in, emotion out, in one process and without torch."""
+
+from __future__ import annotations
+
+import os
+from typing import overload
+
+import numpy as np
+
+from hemogat.contract import MODALITIES, Modality
+from hemogat.data.audio import AudioSource
+from hemogat.data.text import batch_tokens
+from hemogat.errors import InputError
+from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
+from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
+from hemogat.runtime.prediction import Neighbour, Prediction
+from hemogat.runtime.preprocess import PreparedUtterance, Preprocessor
+from hemogat.runtime.sessions import Arrays, EngineSession, open_session
+
+_WINDOWS_AT_ONCE = 32
+Text = str | bytes
+
+
+class Pipeline:
+    """A bundle, loaded and ready.
+
+    >>> pipeline = Pipeline.load("bundle")
+    >>> pipeline("clip.wav", text="I told you already!").label
+
+    Each utterance takes its neighbours from the frozen bank, so its answer never depends on the
+    others in the list.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        engine: Engine = "onnx",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.preprocessor = Preprocessor(bundle)
+
+        def session(graph: GraphName) -> EngineSession:
+            return open_session(bundle, graph, engine=engine, precision=precision, threads=threads)
+
+        self._audio_encoder = session("audio_encoder")
+        self._text_encoder = session("text_encoder")
+        self._fusion = session("fusion")
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        engine: Engine = "onnx",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+    ) -> Pipeline:
+        """Open, verify and load a bundle.
+
+        ``threads``: how many threads one graph may use; None: as many as there are cores.
+
+        Raises:
+            BundleError: missing, altered or of an unknown version, or without such an engine.
+            IncompleteError: the engine is not installed.
+        """
+        return cls(Bundle.open(path), engine=engine, precision=precision, threads=threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the probabilities."""
+        return self.bundle.manifest.labels
+
+    @overload
+    def __call__(
+        self, audio: AudioSource | None = None, text: Text | None = None
+    ) -> Prediction: ...
+    @overload
+    def __call__(
+        self, audio: list[AudioSource | None], text: list[Text | None] | None = None
+    ) -> list[Prediction]: ...
+    @overload
+    def __call__(self, audio: None = None, *, text: list[Text | None]) -> list[Prediction]: ...
+
+    def __call__(
+        self,
+        audio: AudioSource | list[AudioSource | None] | None = None,
+        text: Text | list[Text | None] | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Classify one utterance, or a list of them: lists in, a list out.
+
+        Audio is a path or a whole file's bytes; either modality may be None where the model was
+        trained for that.
+
+        Raises:
+            InputError: an utterance cannot be used; the message names it and says why.
+        """
+        if not isinstance(audio, list) and not isinstance(text, list):
+            return self.classify([self.preprocessor.prepare(audio, text)])[0]
+        audios, texts = _paired(audio, text)
+        return self.classify(
+            [
+                self.preprocessor.prepare(a, t, name=None if isinstance(a, str) else f"item {i}")
+                for i, (a, t) in enumerate(zip(audios, texts, strict=True))
+            ]
+        )
+
+    def classify(self, utterances: list[PreparedUtterance]) -> list[Prediction]:
+        """Classify what the preprocessor made ready."""
+        if not utterances:
+            return []
+        audio = self.embed_audio(utterances)
+        text = self.embed_text(utterances)
+        outputs = self.fuse(list(zip(audio, text, strict=True)))
+        modalities = [utterance.modalities for utterance in utterances]
+        return [
+            self._prediction({name: values[row] for name, values in outputs.items()}, used)
+            for row, used in enumerate(modalities)
+        ]
+
+    def embed_audio(self, utterances: list[PreparedUtterance]) -> list[Embedding | None]:
+        """Encode the windows of all utterances and average each one's: float32 [d_a] or None."""
+        heard = [u.windows for u in utterances if u.windows is not None]
+        if not heard:
+            return [None] * len(utterances)
+        windows = np.concatenate(heard)
+        encoded = np.concatenate(
+            [
+                self._audio_encoder.run({"windows": windows[start : start + _WINDOWS_AT_ONCE]})[
+                    "audio_embedding"
+                ]
+                for start in range(0, len(windows), _WINDOWS_AT_ONCE)
+            ]
+        )
+        bounds = np.cumsum([len(part) for part in heard])[:-1]
+        means = iter([part.mean(axis=0) for part in np.split(encoded, bounds)])
+        return [None if u.windows is None else next(means) for u in utterances]
+
+    def embed_text(self, utterances: list[PreparedUtterance]) -> list[Embedding | None]:
+        """Encode all texts, those of one token bucket together: float32 [d_t] or None."""
+        embeddings: list[Embedding | None] = [None] * len(utterances)
+        rows = [row for row, u in enumerate(utterances) if u.tokens is not None]
+        tokens = [u.tokens for u in utterances if u.tokens is not None]
+        for positions, input_ids, attention_mask in batch_tokens(tokens):
+            feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+            encoded = self._text_encoder.run(feeds)["text_embedding"]
+            for position, embedding in zip(positions, encoded, strict=True):
+                embeddings[rows[position]] = embedding
+        return embeddings
+
+    def fuse(self, embeddings: list[tuple[Embedding | None, Embedding | None]]) -> Arrays:
+        """Search the bank and classify: the fusion graph's outputs, one row per utterance."""
+        return self._fusion.run(fusion_feeds(embeddings, self.bundle.manifest.dims))
+
+    def _prediction(self, outputs: Arrays, modalities: tuple[Modality, ...]) -> Prediction:
+        probabilities = outputs["probabilities"]
+        return Prediction(
+            label=self.labels[int(probabilities.argmax())],
+            probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+            modalities=modalities,
+            neighbours=self._neighbours(outputs),
+        )
+
+    def _neighbours(self, outputs: Arrays) -> tuple[Neighbour, ...]:
+        if "neighbours" not in outputs:
+            return ()
+        index = self.bundle.bank_index
+        k_audio = self.bundle.manifest.graph.k_audio
+        pairs = zip(outputs["neighbours"], outputs["similarities"], strict=True)
+        return tuple(
+            Neighbour(
+                row=int(row),
+                id=index.ids[row],
+                label=index.labels[row],
+                modality=MODALITIES[slot >= k_audio],
+                similarity=float(similarity),
+            )
+            for slot, (row, similarity) in enumerate(pairs)
+            if row >= 0
+        )
+
+
+def _paired(
+    audio: AudioSource | list[AudioSource | None] | None,
+    text: Text | list[Text | None] | None,
+) -> tuple[list[AudioSource | None], list[Text | None]]:
+    """Make both lists, as long as each other."""
+    count = len(audio) if isinstance(audio, list) else len(text) if isinstance(text, list) else 0
+    audios = audio if isinstance(audio, list) else [audio] * count
+    texts = text if isinstance(text, list) else [text] * count
+    if len(audios) != len(texts):
+        raise InputError(
+            f"expected as many texts as audios, found {len(texts)} texts and {len(audios)} audios"
+        )
+    return audios, texts

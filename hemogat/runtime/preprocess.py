@@ -1,0 +1,77 @@
+"""From what a client sends to what the encoders take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemogat.contract import MODALITIES, Modality
+from hemogat.data.audio import AudioSource, cut_windows, decode_audio
+from hemogat.data.text import TextTokenizer, TokenizedText, clean_text
+from hemogat.errors import InputError
+from hemogat.runtime.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class PreparedUtterance:
+    """One utterance, ready for the encoders; None where a modality is absent.
+
+    Shapes:
+        windows: float32 [W, window_samples]
+        tokens: int64 [T], T one of the token buckets
+    """
+
+    windows: NDArray[np.float32] | None
+    tokens: TokenizedText | None
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that are there."""
+        there = (self.windows is not None, self.tokens is not None)
+        return tuple(name for name, is_there in zip(MODALITIES, there, strict=True) if is_there)
+
+
+class Preprocessor:
+    """Decode, resample, cut and tokenise as the bundle says."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._manifest = bundle.manifest
+        self._tokenizer = TextTokenizer(bundle.tokenizer_path, bundle.manifest.text)
+
+    def prepare(
+        self, audio: AudioSource | None, text: str | bytes | None, *, name: str | None = None
+    ) -> PreparedUtterance:
+        """Make one utterance ready; ``name`` stands for it in errors.
+
+        A modality that the model does not read is left out unread. Blank text counts as absent.
+
+        Raises:
+            InputError: nothing usable was handed in, it cannot be decoded, or the model needs a
+                modality that is absent.
+        """
+        config = self._manifest
+        uses = config.modalities
+        cleaned = ""
+        if text is not None and "text" in uses:
+            cleaned = clean_text(text, config.text, name=f"text of {name}" if name else "text")
+        heard = audio is not None and "audio" in uses
+        self._check_present(heard, bool(cleaned), name or "request")
+        windows = None
+        if audio is not None and heard:
+            samples = decode_audio(audio, config.audio, name=name)
+            windows = cut_windows(samples, config.audio.window_samples)
+        return PreparedUtterance(windows, self._tokenizer.encode(cleaned) if cleaned else None)
+
+    def _check_present(self, audio: bool, text: bool, name: str) -> None:
+        uses = self._manifest.modalities
+        there = {"audio": audio, "text": text}
+        missing = [modality for modality in uses if not there[modality]]
+        if len(missing) == len(uses):
+            raise InputError(f"{name}: expected {' or '.join(uses)}, found none or empty")
+        if missing and not self._manifest.accepts_missing_modality:
+            raise InputError(
+                f"{name}: has no {missing[0]}, and this model was trained without modality "
+                f"dropout, so it needs both; send both or train with head.modality_dropout"
+            )
