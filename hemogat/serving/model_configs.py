@@ -1,0 +1,149 @@
+"""Triton model configurations of a bundle, as protobuf messages."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from hemogat import contract
+from hemogat.contract import DTypeName, GraphSpec, TensorSpec
+from hemogat.optional import require
+from hemogat.runtime.bundle import Bundle
+from hemogat.serving.settings import (
+    BatchingSettings,
+    EngineParameters,
+    EntryParameters,
+    ModelParameters,
+    RepositorySettings,
+)
+
+LABELS_FILE = "labels.txt"
+# Outputs of the fusion graph that the entry model asks for; the rest stays inside.
+FUSION_OUTPUTS = ("probabilities",)
+EXPLAIN_OUTPUTS = ("neighbours", "similarities")
+
+_TRITON_DTYPES: dict[DTypeName, str] = {
+    "float32": "TYPE_FP32",
+    "int64": "TYPE_INT64",
+    "bool": "TYPE_BOOL",
+    "bytes": "TYPE_STRING",
+}
+
+
+def served_graph(graph: GraphSpec, *, explain: bool) -> GraphSpec:
+    """Return ``graph`` with the outputs that its Triton model hands out."""
+    if graph.name != contract.FUSION.name:
+        return graph
+    names = FUSION_OUTPUTS + (EXPLAIN_OUTPUTS if explain else ())
+    return GraphSpec(graph.name, graph.inputs, tuple(graph.output(name) for name in names))
+
+
+def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
+    """Return the ``ModelConfig`` message of every model that serves ``bundle``."""
+    builder = _Builder(bundle, settings)
+    return [builder.entry(), *(builder.engine(graph) for graph in contract.GRAPHS.values())]
+
+
+class _Builder:
+    """Turns contract, bundle facts and settings into messages."""
+
+    def __init__(self, bundle: Bundle, settings: RepositorySettings) -> None:
+        self._settings = settings
+        self._bundle_path = bundle.path.resolve()
+        manifest = bundle.manifest
+        self._labels = manifest.labels
+        self._explain = settings.explain and manifest.slots > 0
+        self._token_buckets = manifest.text.token_buckets
+        self._axis_sizes = {
+            "audio_dim": manifest.dims.audio,
+            "text_dim": manifest.dims.text,
+            "label": len(manifest.labels),
+            "slot": manifest.slots,
+            "token": -1,
+        }
+        self._pb = _model_config_pb2()
+
+    def entry(self) -> Any:
+        """Return the configuration of the model that clients call."""
+        outputs = [contract.LABEL_OUTPUT, contract.PROBABILITIES_OUTPUT, contract.MODALITIES_OUTPUT]
+        if self._explain:
+            outputs += [contract.NEIGHBOURS_OUTPUT, contract.SIMILARITIES_OUTPUT]
+        parameters = EntryParameters(
+            bundle=self._bundle_path,
+            labels=self._labels,
+            explain=self._explain,
+            max_in_flight=self._settings.max_in_flight,
+            max_windows=self._settings.audio_encoder.max_batch_size,
+        )
+        config = self._model(contract.ENTRY_MODEL, self._settings.entry, parameters)
+        for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
+            self._add_tensor(config.input, spec, spec.axes).optional = True
+        for spec in outputs:
+            tensor = self._add_tensor(config.output, spec, spec.axes)
+            if spec is contract.PROBABILITIES_OUTPUT:
+                # Clients that ask for classification get "value:index:label".
+                tensor.label_filename = LABELS_FILE
+        return config
+
+    def engine(self, graph: GraphSpec) -> Any:
+        """Return the configuration of the model that runs ``graph``."""
+        parameters = EngineParameters(
+            bundle=self._bundle_path,
+            graph=graph.name,
+            engine=self._settings.engine,
+            precision=self._settings.precision,
+            threads=self._settings.threads,
+        )
+        batching: BatchingSettings = getattr(self._settings, graph.name)
+        config = self._model(contract.triton_model_name(graph.name), batching, parameters)
+        served = served_graph(graph, explain=self._explain)
+        for spec in served.inputs:
+            self._add_tensor(config.input, spec, spec.axes[1:])
+        for spec in served.outputs:
+            self._add_tensor(config.output, spec, spec.axes[1:])
+        self._add_warmups(config, served)
+        return config
+
+    def _model(self, name: str, batching: BatchingSettings, parameters: ModelParameters) -> Any:
+        pb = self._pb
+        config = pb.ModelConfig(name=name, backend=self._settings.backend)
+        config.max_batch_size = batching.max_batch_size
+        config.instance_group.add(
+            kind=pb.ModelInstanceGroup.KIND_CPU, count=self._settings.instances
+        )
+        queue = config.dynamic_batching
+        queue.max_queue_delay_microseconds = batching.queue_delay_us
+        policy = queue.default_queue_policy
+        policy.max_queue_size = self._settings.max_queue_size
+        policy.default_timeout_microseconds = self._settings.queue_timeout_ms * 1000
+        policy.timeout_action = pb.ModelQueuePolicy.REJECT
+        for key, value in parameters.to_strings().items():
+            config.parameters[key].string_value = value
+        return config
+
+    def _add_tensor(self, tensors: Any, spec: TensorSpec, axes: tuple[str | int, ...]) -> Any:
+        return tensors.add(
+            name=spec.name,
+            data_type=self._pb.DataType.Value(_TRITON_DTYPES[spec.dtype]),
+            dims=self._dims(axes),
+        )
+
+    def _dims(self, axes: tuple[str | int, ...]) -> list[int]:
+        return [axis if isinstance(axis, int) else self._axis_sizes[axis] for axis in axes]
+
+    def _add_warmups(self, config: Any, graph: GraphSpec) -> None:
+        """Run every input shape once before the model counts as ready."""
+        has_tokens = any("token" in spec.axes for spec in graph.inputs)
+        for tokens in self._token_buckets if has_tokens else (0,):
+            warmup = config.model_warmup.add(
+                name=f"{tokens} tokens" if has_tokens else graph.name, batch_size=1
+            )
+            for tensor in config.input:
+                warmup_input = warmup.inputs[tensor.name]
+                warmup_input.data_type = tensor.data_type
+                warmup_input.dims.extend(tokens if dim == -1 else dim for dim in tensor.dims)
+                warmup_input.zero_data = True
+
+
+def _model_config_pb2() -> ModuleType:
+    return require("tritonclient.grpc.model_config_pb2", extra="serve")

@@ -1,0 +1,278 @@
+"""A tritonserver process of our own: started, watched and stopped with all its children."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from hemogat.errors import ServerError
+from hemogat.serving.locate import TritonInstall, find_tritonserver
+from hemogat.serving.ports import choose_ports
+
+StatusCallback = Callable[[str], None]
+
+# What clients of a prediction service have no use for, and others could misuse.
+RESTRICTED_APIS = "shared-memory,model-repository,logging,trace"
+LAST_LINES = 15
+_DRAIN_S = 8  # for requests in flight, once told to stop
+_STOP_GRACE_S = 10
+_POLL_S = 0.05
+_SHARED_MEMORY = Path("/dev/shm")
+_LOADED = re.compile(r"successfully loaded '([^']+)'")
+# No help to whoever wants to know why the server died: information, tables, stack frames.
+_NOISE = re.compile(r"I\d{4} |[+|\s]|At:|$")
+
+
+class TritonServer:
+    """Runs tritonserver on a model repository, and ends it with all its children.
+
+    Use it as a context manager: leaving the block stops the server, however it is left.
+
+    Args:
+        repository: folder that :func:`hemogat.serving.repository.write_repository` wrote.
+        host: address to bind HTTP, gRPC and metrics to.
+        http_port: None or 0: any free one; the same for the other two.
+        grpc_port: see ``http_port``.
+        metrics_port: see ``http_port``.
+        log_path: where the server's output goes; default: a file that goes when the server does.
+        ready_timeout_s: how long the models may take to load.
+        on_status: called with a line of text for each step of the start.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        host: str = "127.0.0.1",
+        http_port: int | None = None,
+        grpc_port: int | None = None,
+        metrics_port: int | None = None,
+        log_path: Path | None = None,
+        ready_timeout_s: float = 120.0,
+        on_status: StatusCallback = lambda line: None,
+    ) -> None:
+        self._repository = repository
+        self._host = host
+        self._ports: dict[str, int | None] = {
+            "HTTP": http_port,
+            "gRPC": grpc_port,
+            "metrics": metrics_port,
+        }
+        self._log_path = log_path
+        self._ready_timeout_s = ready_timeout_s
+        self._on_status = on_status
+        self._shm_prefix = f"hemogat_{os.getpid()}_{secrets.token_hex(4)}_"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def http_url(self) -> str:
+        """``host:port`` of the HTTP endpoint, as clients on this machine reach it."""
+        return self._url("HTTP")
+
+    @property
+    def grpc_url(self) -> str:
+        """``host:port`` of the gRPC endpoint, as clients on this machine reach it."""
+        return self._url("gRPC")
+
+    @property
+    def metrics_url(self) -> str:
+        """``host:port`` of the metrics endpoint, as clients on this machine reach it."""
+        return self._url("metrics")
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of tritonserver, which leads the process group of all its children."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server and wait until every model is ready.
+
+        Raises:
+            IncompleteError: there is no tritonserver that can run here.
+            ServerError: a port is in use; or the server died or did not get ready, with its last
+                lines.
+        """
+        if not self._repository.is_dir():
+            raise ServerError(f"{self._repository}: is no model repository; expected a folder")
+        install = find_tritonserver()
+        self._ports = dict(choose_ports(self._host, self._ports))
+        work_dir = Path(
+            self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hemogat-triton-"))
+        )
+        self._log_path = self._log_path or work_dir / "tritonserver.log"
+        try:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            with self._log_path.open("wb") as log:
+                self._process = subprocess.Popen(
+                    self._command(install, work_dir),
+                    env=_environment(install),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # one process group, which stop() ends as a whole
+                )
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> None:
+        """Wait for as long as the server runs.
+
+        Raises:
+            ServerError: it ended by itself; with its last lines.
+        """
+        if self._process is None:
+            raise ServerError("tritonserver has not been started")
+        self._process.wait()
+        raise self._death()
+
+    def server_version(self) -> str:
+        """Return the version that the server reports."""
+        return str(json.loads(self._get("/v2"))["version"])
+
+    def stop(self) -> None:
+        """End the server and all its children; does nothing when it does not run."""
+        process, self._process = self._process, None
+        try:
+            if process is not None:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_STOP_GRACE_S)
+        finally:
+            if process is not None:
+                # The group outlives its leader when a model's process hangs.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for leftover in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+                leftover.unlink(missing_ok=True)
+            self._cleanup.close()
+
+    def _command(self, install: TritonInstall, work_dir: Path) -> list[str]:
+        # Nobody is told the value, so what asks for it is closed to everybody.
+        closed = f"{RESTRICTED_APIS}:hemogat-admin={secrets.token_hex(16)}"
+        options = {
+            "model-repository": self._repository,
+            "backend-directory": install.backend_directory(work_dir),
+            "model-control-mode": "none",
+            "disable-auto-complete-config": None,
+            "exit-on-error": "true",
+            "strict-readiness": "true",
+            "exit-timeout-secs": _DRAIN_S,
+            "http-restricted-api": closed,
+            "grpc-restricted-protocol": closed,
+            "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",
+        }
+        for endpoint in ("HTTP", "gRPC", "metrics"):
+            options[f"{endpoint.lower()}-address"] = self._host
+            options[f"{endpoint.lower()}-port"] = self._ports[endpoint]
+        return [
+            str(install.executable),
+            *(
+                f"--{key}" + ("" if value is None else f"={value}")
+                for key, value in options.items()
+            ),
+        ]
+
+    def _wait_until_ready(self) -> None:
+        assert self._log_path is not None
+        deadline = time.monotonic() + self._ready_timeout_s
+        self._on_status("starting tritonserver")
+        with self._log_path.open("rb") as log:
+            while not self._is_ready():
+                self._report_loaded(log)
+                if self._process is None or self._process.poll() is not None:
+                    raise self._death()
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"tritonserver was not ready after {self._ready_timeout_s:g} s; "
+                        f"its last lines:\n{self._last_lines()}"
+                    )
+                time.sleep(_POLL_S)
+            self._report_loaded(log)
+        self._on_status("ready")
+
+    def _report_loaded(self, log: BinaryIO) -> None:
+        for model in _LOADED.findall(log.read().decode(errors="replace")):
+            self._on_status(f"{model} is loaded")
+
+    def _is_ready(self) -> bool:
+        try:
+            self._get("/v2/health/ready")
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    def _get(self, path: str) -> bytes:
+        # Loopback is never reached through the proxy that the environment may name.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{self.http_url}{path}", timeout=5) as response:
+            body: bytes = response.read()
+        return body
+
+    def _url(self, endpoint: str) -> str:
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host
+        return f"{host}:{self._ports[endpoint]}"
+
+    def _death(self) -> ServerError:
+        code = self._process.returncode if self._process else None
+        return ServerError(
+            f"tritonserver ended by itself (exit code {code}); its last lines:\n"
+            f"{self._last_lines()}"
+        )
+
+    def _last_lines(self) -> str:
+        assert self._log_path is not None
+        # Triton logs a model's traceback as one long line, in several places.
+        lines = (
+            line.partition(r"\n")[0]
+            for line in self._log_path.read_text(errors="replace").splitlines()
+            if not _NOISE.match(line)
+        )
+        return "\n".join(list(dict.fromkeys(lines))[-LAST_LINES:])
+
+
+def _environment(install: TritonInstall) -> dict[str, str]:
+    """Return an environment in which the models run with the Python that runs this.
+
+    Triton's Python backend ignores PYTHONPATH and PYTHONHOME: it takes the ``python3`` that is
+    first on PATH, with its virtual environment.
+    """
+    environment = dict(os.environ)
+    _prepend(environment, "PATH", Path(sys.executable).parent)
+    if install.library_path is not None:
+        _prepend(environment, "LD_LIBRARY_PATH", install.library_path)
+    return environment
+
+
+def _prepend(environment: dict[str, str], variable: str, folder: Path) -> None:
+    before = environment.get(variable)
+    environment[variable] = f"{folder}{os.pathsep}{before}" if before else str(folder)

@@ -1,0 +1,106 @@
+"""What a Triton model repository is generated with, and what its models are told through it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, field_validator, model_validator
+
+from hemogat.config import PositiveInt, Settings
+
+
+class BatchingSettings(Settings):
+    """How Triton's dynamic batcher merges the requests to one model.
+
+    ``queue_delay_us`` is how long the first request of a batch waits for company when an instance
+    is free; requests that arrive while all instances are busy merge without any delay.
+    """
+
+    max_batch_size: PositiveInt
+    queue_delay_us: Annotated[int, Field(ge=0)] = 0
+
+
+class RepositorySettings(Settings):
+    """Settings of a generated model repository (defaults: a few CPU cores).
+
+    ``instances`` and ``threads`` hold for every model: that many processes, each with that many
+    compute threads (default: the cores shared out among the instances). Every queue holds at most
+    ``max_queue_size`` requests, for at most ``queue_timeout_ms``. ``max_in_flight`` requests are
+    worked on at a time by each instance of the entry model. ``explain`` adds the neighbours, which
+    are rows of the training data, to the answers.
+    """
+
+    backend: Literal["python"] = "python"
+    engine: Literal["onnx"] = "onnx"
+    precision: Literal["fp32"] = "fp32"
+    instances: PositiveInt = 1
+    threads: PositiveInt | None = None
+    explain: bool = False
+    max_queue_size: PositiveInt = 256
+    queue_timeout_ms: PositiveInt = 30_000
+    max_in_flight: PositiveInt = 32
+    entry: BatchingSettings = BatchingSettings(max_batch_size=16)
+    # A batch of windows occupies the encoder: long clips are sent in chunks of this many, so that
+    # the windows of other requests get in between.
+    audio_encoder: BatchingSettings = BatchingSettings(max_batch_size=16, queue_delay_us=500)
+    text_encoder: BatchingSettings = BatchingSettings(max_batch_size=32, queue_delay_us=500)
+    fusion: BatchingSettings = BatchingSettings(max_batch_size=32)
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> RepositorySettings:
+        if self.fusion.max_batch_size < self.entry.max_batch_size:
+            raise ValueError(
+                f"fusion.max_batch_size ({self.fusion.max_batch_size}) must reach "
+                f"entry.max_batch_size ({self.entry.max_batch_size})"
+            )
+        return self
+
+
+ParametersT = TypeVar("ParametersT", bound="ModelParameters")
+
+
+class ModelParameters(Settings):
+    """What every generated model is told through the parameters of its configuration."""
+
+    bundle: Path  # absolute
+
+    def to_strings(self) -> dict[str, str]:
+        """Return the parameters as Triton keeps them: strings."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in values.items()
+        }
+
+    @classmethod
+    def from_model_config(cls: type[ParametersT], config: Mapping[str, Any]) -> ParametersT:
+        """Read the parameters of a model configuration as the server hands it out."""
+        return cls.model_validate(
+            {key: value["string_value"] for key, value in config["parameters"].items()}
+        )
+
+
+class EntryParameters(ModelParameters):
+    """Parameters of the entry model. ``labels``: in the order of ``PROBABILITIES``."""
+
+    labels: tuple[str, ...]
+    explain: bool
+    max_in_flight: PositiveInt
+    max_windows: PositiveInt  # sent to the audio encoder at a time
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels_from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+
+class EngineParameters(ModelParameters):
+    """Parameters of a model that runs one exported graph."""
+
+    graph: Literal["audio_encoder", "text_encoder", "fusion"]
+    engine: Literal["onnx"]
+    precision: Literal["fp32"]
+    threads: PositiveInt | None = None

@@ -1,0 +1,168 @@
+"""Everything that touches ``triton_python_backend_utils``.
+
+That module exists only inside Triton's Python backend, so this one is imported there alone, by
+the files of ``triton_models``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from hemogat import contract
+from hemogat.errors import InputError
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.sessions import Arrays, open_session
+from hemogat.serving.model_configs import served_graph
+from hemogat.serving.settings import EngineParameters, EntryParameters
+from hemogat.serving.triton_engine import run_requests, threads_per_instance
+from hemogat.serving.triton_entry import Entry, Row
+
+MAX_INNER_CALLS = 64  # of one entry process at a time; further ones wait their turn
+
+
+class InnerModelError(Exception):
+    """An engine model answered with an error; ``code`` is Triton's."""
+
+    def __init__(self, model: str, error: Any) -> None:
+        super().__init__(f"{model}: {error.message()}")
+        self.code = error.code()
+
+
+class EntryHost:
+    """The entry model: answers each request when it is ready, however long others take.
+
+    ``execute`` only starts the work, on an event loop in another thread, and each response is
+    sent by its request's response sender. So a long clip holds up neither the requests that came
+    with it nor those that come later, and one process serves many requests.
+    """
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the bundle, checking its files, and start the event loop."""
+        config = json.loads(args["model_config"])
+        parameters = EntryParameters.from_model_config(config)
+        self._free_slots = threading.Semaphore(parameters.max_in_flight)
+        self._preparing = ThreadPoolExecutor(threads_per_instance(1), "prepare")
+        # Triton's async_exec waits for an inner model in a thread of the loop's default executor.
+        self._waiting = ThreadPoolExecutor(MAX_INNER_CALLS, "wait")
+        graphs = (served_graph(g, explain=parameters.explain) for g in contract.GRAPHS.values())
+        self._outputs = {graph.name: [o.name for o in graph.outputs] for graph in graphs}
+        self._entry = Entry(
+            Bundle.open(parameters.bundle),
+            self._infer,
+            self._preparing,
+            max_windows=parameters.max_windows,
+            explain=parameters.explain,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(self._waiting)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="requests")
+        self._thread.start()
+
+    def execute(self, requests: Sequence[Any]) -> None:
+        """Start answering ``requests``; waits while ``max_in_flight`` are being answered."""
+        for request in requests:
+            self._free_slots.acquire()
+            answer = self._answer(_rows(request), request.get_response_sender())
+            asyncio.run_coroutine_threadsafe(answer, self._loop)
+
+    def finalize(self) -> None:
+        """Stop the threads; Triton has waited for the requests in flight."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._preparing.shutdown()
+        self._waiting.shutdown()
+
+    async def _answer(self, rows: Sequence[Row], sender: Any) -> None:
+        try:
+            response = await self._respond(rows)
+            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        finally:
+            self._free_slots.release()
+
+    async def _respond(self, rows: Sequence[Row]) -> Any:
+        try:
+            return _response(await self._entry.answer(rows))
+        except InputError as error:
+            return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
+        except InnerModelError as error:
+            return _error_response(str(error), error.code)
+        except Exception as error:  # the boundary: a request is answered whatever happens
+            return _error_response(f"{type(error).__name__}: {error}")
+
+    async def _infer(self, graph: str, feeds: Arrays) -> Arrays:
+        """Run ``graph`` on its Triton model; raises InnerModelError."""
+        model = contract.triton_model_name(graph)
+        request = pb_utils.InferenceRequest(
+            model_name=model,
+            requested_output_names=self._outputs[graph],
+            inputs=[pb_utils.Tensor(name, array) for name, array in feeds.items()],
+        )
+        response = await request.async_exec()
+        if response.has_error():
+            raise InnerModelError(model, response.error())
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+class EngineHost:
+    """A model that runs one exported graph on whole batches."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the graph's engine session."""
+        config = json.loads(args["model_config"])
+        parameters = EngineParameters.from_model_config(config)
+        instances = sum(group["count"] for group in config["instance_group"])
+        # The entry model checks the files.
+        bundle = Bundle.open(parameters.bundle, verify=False)
+        self._session = open_session(
+            bundle,
+            parameters.graph,
+            engine=parameters.engine,
+            precision=parameters.precision,
+            threads=parameters.threads or threads_per_instance(instances),
+        )
+        self._inputs = [tensor["name"] for tensor in config["input"]]
+        self._outputs = [tensor["name"] for tensor in config["output"]]
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Return one response for each request."""
+        feeds = [{name: _input(request, name) for name in self._inputs} for request in requests]
+        return [
+            _error_response(f"{type(result).__name__}: {result}")
+            if isinstance(result, Exception)
+            else _response({name: result[name] for name in self._outputs})
+            for result in run_requests(self._session, feeds)
+        ]
+
+
+def _rows(request: Any) -> list[Row]:
+    columns = []
+    for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
+        tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
+        columns.append(None if tensor is None else tensor.as_numpy().reshape(-1).tolist())
+    count = max((len(column) for column in columns if column is not None), default=1)
+    audio, text = (column if column is not None else [None] * count for column in columns)
+    return list(zip(audio, text, strict=True))
+
+
+def _input(request: Any, name: str) -> NDArray[Any]:
+    array: NDArray[Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+    return array
+
+
+def _response(outputs: Arrays) -> Any:
+    tensors = [pb_utils.Tensor(name, np.ascontiguousarray(a)) for name, a in outputs.items()]
+    return pb_utils.InferenceResponse(tensors)
+
+
+def _error_response(message: str, *code: Any) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, *code))
