@@ -71,6 +71,3 @@ class Progress:
             TextColumn("[dim]{task.fields[note]}"),
             console=Console(stderr=True),
         )
-
-
-SILENT = Progress()

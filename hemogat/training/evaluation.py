@@ -1,0 +1,65 @@
+"""Evaluation of a run: each way to give an utterance a graph, and the controls."""
+
+from __future__ import annotations
+
+import torch
+
+from hemogat.config import Settings
+from hemogat.data.manifest import Split
+from hemogat.errors import InputError
+from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
+from hemogat.training.metrics import Metrics, measure
+from hemogat.training.run_directory import FULL, RunDirectory
+
+
+class Evaluation(Settings):
+    """Metrics of one split.
+
+    ``graphs``: the exported head with neighbours from the bank (``inductive``, what is served),
+    from the split itself (``transductive``, the paper's way) and without any (``self_loop``).
+    ``controls``: the other heads of the run, inductive.
+    """
+
+    split: Split
+    labels: tuple[str, ...]
+    graphs: dict[str, Metrics]
+    controls: dict[str, Metrics]
+
+    def accuracies(self) -> dict[str, float]:
+        """Return the accuracy of every row."""
+        return {name: m.accuracy for name, m in (*self.graphs.items(), *self.controls.items())}
+
+
+@torch.no_grad()
+def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
+    """Evaluate every head of a run on the stored embeddings of ``split``.
+
+    Raises:
+        InputError: the run has no utterances in ``split``.
+        ConfigError: the split is too small for a transductive graph of the recipe's k.
+    """
+    labels, graph = run.record.recipe.labels, run.record.recipe.graph
+    bank, features = run.features("train"), run.features(split)
+    if not len(features.labels):
+        raise InputError(f"{run.path}: has no utterances in split {split!r}; name another one")
+
+    def metrics(logits: torch.Tensor) -> Metrics:
+        return measure(features.labels.numpy(), logits.argmax(dim=1).numpy(), len(labels))
+
+    def inductive(name: str) -> Metrics:
+        head = run.head(name)
+        module = InductiveHead(head, freeze_bank(head, bank.embeddings, graph), graph).eval()
+        e = features.embeddings
+        return metrics(module(e.audio, e.text, e.present).logits)
+
+    full = run.head(FULL)
+    return Evaluation(
+        split=split,
+        labels=labels,
+        graphs={
+            "inductive": inductive(FULL),
+            "transductive": metrics(transductive(full, features.embeddings, graph).logits),
+            "self_loop": metrics(self_loops_only(full, features.embeddings).logits),
+        },
+        controls={name: inductive(name) for name in run.record.heads if name != FULL},
+    )

@@ -1,0 +1,49 @@
+"""Classification metrics, by the field's definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
+
+from hemogat.config import Settings
+
+
+class Metrics(Settings):
+    """How well labels were recognised.
+
+    ``accuracy`` is weighted accuracy (WA), ``unweighted_accuracy`` (UA) the mean recall over the
+    classes that occur; the authors' code has the two names swapped. ``confusion``: rows are the
+    true labels, columns the predicted ones.
+    """
+
+    utterances: int
+    accuracy: float
+    unweighted_accuracy: float
+    weighted_f1: float
+    macro_f1: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def measure(
+    true: Sequence[int] | NDArray[np.int64], predicted: NDArray[np.int64], labels: int
+) -> Metrics:
+    """Compare label numbers, [N] each; ``labels`` is how many there are."""
+    true = np.asarray(true)
+    classes = np.arange(labels)
+    return Metrics(
+        utterances=len(true),
+        accuracy=float((true == predicted).mean()),
+        unweighted_accuracy=float(
+            recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0)
+        ),
+        weighted_f1=float(f1_score(true, predicted, average="weighted", zero_division=0)),
+        macro_f1=float(
+            f1_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0)
+        ),
+        confusion=tuple(
+            tuple(int(n) for n in row) for row in confusion_matrix(true, predicted, labels=classes)
+        ),
+    )

@@ -1,0 +1,58 @@
+"""A manifest's utterances as encoder inputs, made once: what serving does, on a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemogat.config import Recipe
+from hemogat.data.audio import decode_audio
+from hemogat.data.manifest import Utterance
+from hemogat.data.text import TextTokenizer, TokenizedText, clean_text
+from hemogat.progress import Progress
+
+
+@dataclass(frozen=True)
+class PreparedRow:
+    """One utterance.
+
+    Shapes:
+        samples: float32 [n], 16 kHz mono; None without audio
+        tokens: int64 [T]; None without text
+        label: number in the recipe's order
+    """
+
+    samples: NDArray[np.float32] | None
+    tokens: TokenizedText | None
+    label: int
+
+
+def prepare_rows(
+    utterances: Sequence[Utterance], recipe: Recipe, tokenizer: Path, progress: Progress
+) -> list[PreparedRow]:
+    """Decode and tokenise every utterance.
+
+    Raises:
+        InputError: an utterance cannot be used; nothing is replaced by silence.
+    """
+    encoder = TextTokenizer(tokenizer, recipe.text)
+    numbers = {label: n for n, label in enumerate(recipe.labels)}
+    rows = []
+    with progress.stage("Decode audio", len(utterances)) as stage:
+        for utterance in utterances:
+            text = clean_text(utterance.text or "", recipe.text, name=f"text of {utterance.id}")
+            rows.append(
+                PreparedRow(
+                    None
+                    if utterance.audio is None
+                    else decode_audio(utterance.audio, recipe.audio),
+                    encoder.encode(text) if text else None,
+                    numbers[utterance.label],
+                )
+            )
+            stage.advance()
+    return rows

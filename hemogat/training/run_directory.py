@@ -1,0 +1,149 @@
+"""The run directory: all that training leaves, and all that export and evaluation read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from hemogat.config import HeadConfig, Recipe, Settings
+from hemogat.data.manifest import Split
+from hemogat.errors import BundleError
+from hemogat.model.bank import Embeddings
+from hemogat.model.encoders import (
+    AudioEncoder,
+    TextEncoder,
+    load_audio_encoder,
+    load_text_encoder,
+)
+from hemogat.model.head import FusionHead
+
+RECORD_FILE = "run.json"
+FULL = "full"  # the head that is exported; the others are controls
+
+
+class Row(Settings):
+    """One utterance that was trained or evaluated on."""
+
+    id: str
+    label: str
+    split: Split
+
+
+class RunRecord(Settings):
+    """``run.json``: what was trained, from what, with what."""
+
+    recipe: Recipe
+    manifest: str
+    rows: tuple[Row, ...]
+    heads: dict[str, HeadConfig]
+    created_utc: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings and label numbers of one split, rows in the record's order."""
+
+    embeddings: Embeddings
+    labels: torch.Tensor  # int64 [N]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A finished run on disk."""
+
+    path: Path
+    record: RunRecord
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """Read a run directory.
+
+        Raises:
+            BundleError: not a run directory, or damaged.
+        """
+        file = Path(path) / RECORD_FILE
+        if not file.is_file():
+            raise BundleError(
+                f"{path}: is not a run directory (no {RECORD_FILE} in it); make one with: "
+                f"hemogat train"
+            )
+        try:
+            return cls(Path(path), RunRecord.model_validate_json(file.read_bytes()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BundleError(f"{file}: {where}: {first['msg']}; train again") from error
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The ``tokenizers`` file."""
+        return self.path / "tokenizer.json"
+
+    def audio_encoder(self) -> AudioEncoder:
+        """Load the fine-tuned audio encoder, in evaluation mode."""
+        return load_audio_encoder(self.path / "audio_encoder").eval()
+
+    def text_encoder(self) -> TextEncoder:
+        """Load the fine-tuned text encoder, in evaluation mode."""
+        return load_text_encoder(self.path / "text_encoder", self.record.recipe.text).eval()
+
+    def head(self, name: str = FULL) -> FusionHead:
+        """Load the head called ``name``, in evaluation mode."""
+        audio_dim, text_dim = self._tensors["audio"].shape[1], self._tensors["text"].shape[1]
+        head = FusionHead(
+            audio_dim, text_dim, len(self.record.recipe.labels), self.record.heads[name]
+        )
+        head.load_state_dict(_load(self.path / "heads" / f"{name}.safetensors"))
+        return head.eval()
+
+    def features(self, split: Split) -> Features:
+        """Return the embeddings and labels of one split."""
+        rows = [i for i, row in enumerate(self.record.rows) if row.split == split]
+        numbers = {label: n for n, label in enumerate(self.record.recipe.labels)}
+        labels = torch.tensor([numbers[self.record.rows[i].label] for i in rows])
+        everything = Embeddings(
+            self._tensors["audio"], self._tensors["text"], self._tensors["present"]
+        )
+        return Features(everything[torch.tensor(rows, dtype=torch.int64)], labels)
+
+    @cached_property
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return _load(self.path / "features.safetensors")
+
+
+def save_features(folder: Path, embeddings: Embeddings) -> None:
+    """Write the embeddings of all rows into a run directory that is being made."""
+    tensors = {
+        "audio": embeddings.audio.contiguous(),
+        "text": embeddings.text.contiguous(),
+        "present": embeddings.present.contiguous(),
+    }
+    save_file(tensors, folder / "features.safetensors")
+
+
+def save_head(folder: Path, name: str, head: FusionHead) -> None:
+    """Write a head's weights into a run directory that is being made."""
+    (folder / "heads").mkdir(exist_ok=True)
+    state = {key: value.contiguous() for key, value in head.state_dict().items()}
+    save_file(state, folder / "heads" / f"{name}.safetensors")
+
+
+def save_record(folder: Path, record: RunRecord) -> None:
+    """Write ``run.json``, the last file of a run."""
+    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); train again") from error
