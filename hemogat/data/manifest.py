@@ -1,0 +1,244 @@
+"""Manifests: the CSV files that list a corpus, one utterance per row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from hemogat.errors import InputError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+COLUMNS = ("audio", "text", "label", "speaker", "split")
+SHOWN = 3  # of the problems or speakers that a message could list
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One labelled unit: audio, text, or both."""
+
+    id: str
+    audio: Path | None
+    text: str | None
+    label: str
+    speaker: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A corpus that has been checked as a whole."""
+
+    path: Path
+    labels: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+    warnings: tuple[str, ...]
+
+    def split(self, name: Split) -> tuple[Utterance, ...]:
+        """Return the utterances of one split, in the order of the file."""
+        return tuple(utterance for utterance in self.utterances if utterance.split == name)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Count utterances by split and label, those with none included."""
+        found = Counter((utterance.split, utterance.label) for utterance in self.utterances)
+        return {split: {label: found[split, label] for label in self.labels} for split in SPLITS}
+
+
+class ManifestError(InputError):
+    """A manifest cannot be used; ``problems`` holds all that is wrong with it."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
+    """Read a manifest and check all of it.
+
+    It is a CSV file in UTF-8 with the columns audio, text, label, speaker and split in any order
+    and optionally id (default: the audio path as written, or ``row-<n>`` without audio); other
+    columns are ignored. Audio paths are absolute, or relative to the manifest's folder and inside
+    it. Rows are numbered as a spreadsheet shows them: the header is row 1.
+
+    Args:
+        path: the CSV file.
+        labels: the labels allowed, in the order of the classes; default: those found, sorted.
+
+    Raises:
+        ManifestError: it cannot be used; carries every problem found.
+    """
+    path = Path(path)
+    rows = _read_rows(path)
+    problems: list[str] = []
+    row_by_id: dict[str, int] = {}
+    for row in rows:
+        found = list(_row_problems(row, path.parent, labels))
+        first = row_by_id.setdefault(_row_id(row), row.number)
+        if first != row.number:
+            found.append(f"id {_row_id(row)!r} is already that of row {first}")
+        problems += [f"row {row.number}: {problem}" for problem in found]
+    if not rows:
+        problems.append("it holds no utterances")
+    elif all(row.cells["split"] != "train" for row in rows):
+        problems.append("no row is in the train split")
+    if problems:
+        raise _manifest_error(path, problems)
+    utterances = tuple(_utterance(row, path.parent) for row in rows)
+    if labels is None:
+        labels = sorted({utterance.label for utterance in utterances})
+    return Manifest(path, tuple(labels), utterances, tuple(_speaker_warnings(utterances)))
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write a manifest that :func:`read_manifest` reads, whole or not at all.
+
+    Audio inside the manifest's folder is written relative to it, other audio absolute. Whitespace
+    in texts is collapsed, so that a row is a line.
+
+    Raises:
+        InputError: a value cannot stand in a CSV file of one line per row, or the file cannot be
+            written.
+    """
+    path = Path(path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", *COLUMNS))
+    for utterance in utterances:
+        row = _row_to_write(utterance, path.parent)
+        if any(character in cell for cell in row for character in "\0\r\n"):
+            raise InputError(f"{path}: a value of {row} holds a line break or null character")
+        writer.writerow(row)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(text.getvalue().encode("utf-8"))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: a value is not valid Unicode ({error})") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row as written, cells stripped of outer whitespace."""
+
+    number: int
+    cells: Mapping[str, str]  # by column; "" where the row is too short
+    surplus_cells: int  # negative where it is too short
+
+
+def _read_rows(path: Path) -> list[_Row]:
+    """Return all rows but the header and blank lines."""
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _manifest_error(path, [f"it cannot be read ({error.strerror})"]) from error
+    except UnicodeDecodeError as error:
+        raise _manifest_error(path, [f"it is not UTF-8 text ({error})"]) from error
+    if "\0" in content:
+        raise _manifest_error(path, ["it holds null characters, so it is not CSV"])
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    try:
+        lines = [[cell.strip() for cell in line] for line in reader]
+    except csv.Error as error:
+        raise _manifest_error(path, [f"line {reader.line_num} is not CSV ({error})"]) from error
+    header = lines[0] if lines else []
+    problems = [f"column {name!r} is missing" for name in COLUMNS if name not in header]
+    problems += [
+        f"column {name!r} is there {count} times"
+        for name, count in Counter(header).items()
+        if count > 1 and name in ("id", *COLUMNS)
+    ]
+    if problems:
+        raise _manifest_error(path, [*problems, f"the header is {','.join(header)!r}"])
+    blank = [""] * len(header)
+    return [
+        _Row(number, dict(zip(header, line + blank, strict=False)), len(line) - len(header))
+        for number, line in enumerate(lines[1:], start=2)
+        if line
+    ]
+
+
+def _row_id(row: _Row) -> str:
+    return row.cells.get("id") or row.cells["audio"] or f"row-{row.number}"
+
+
+def _row_problems(row: _Row, folder: Path, labels: Sequence[str] | None) -> Iterator[str]:
+    if row.surplus_cells:
+        kind = "more" if row.surplus_cells > 0 else "fewer"
+        yield f"{kind} cells than the header (a text with commas needs quotes)"
+        return  # its cells may stand in the wrong columns
+    audio, text, label, split = (row.cells[name] for name in ("audio", "text", "label", "split"))
+    if os.path.normpath(audio).split(os.sep)[0] == "..":
+        yield f"audio {audio!r} is outside the manifest's folder; move it or write it absolute"
+    elif audio and not os.path.isfile(_audio_path(audio, folder)):
+        yield f"audio {audio!r}: no such file"
+    if not audio and not text:
+        yield "neither audio nor text"
+    if not label:
+        yield "no label"
+    elif labels is not None and label not in labels:
+        yield f"label {label!r} is unknown; expected one of {', '.join(labels)}"
+    if split not in SPLITS:
+        yield f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}"
+
+
+def _audio_path(written: str, folder: Path) -> Path:
+    return folder / os.path.normpath(written)  # an absolute path stays as it is
+
+
+def _utterance(row: _Row, folder: Path) -> Utterance:
+    cells = row.cells
+    return Utterance(
+        id=_row_id(row),
+        audio=_audio_path(cells["audio"], folder) if cells["audio"] else None,
+        text=cells["text"] or None,
+        label=cells["label"],
+        speaker=cells["speaker"],
+        split=next(split for split in SPLITS if split == cells["split"]),
+    )
+
+
+def _speaker_warnings(utterances: Iterable[Utterance]) -> Iterator[str]:
+    """Say where results would not be speaker-independent, or cannot be known to be."""
+    splits_by_speaker: dict[str, set[Split]] = defaultdict(set)
+    for utterance in utterances:
+        splits_by_speaker[utterance.speaker].add(utterance.split)
+    if splits_by_speaker.pop("", None):
+        yield "some rows name no speaker: whether splits share speakers is unknown"
+    shared = sorted(name for name, splits in splits_by_speaker.items() if len(splits) > 1)
+    if shared:
+        yield (
+            f"{len(shared)} speakers are in more than one split ({_first_few(shared, ', ')}): "
+            "results will not be speaker-independent"
+        )
+
+
+def _row_to_write(utterance: Utterance, folder: Path) -> tuple[str, ...]:
+    """Return the cells of one row, in the order of the header."""
+    audio = ""
+    if utterance.audio is not None:
+        absolute, root = Path(os.path.abspath(utterance.audio)), Path(os.path.abspath(folder))
+        inside = absolute.is_relative_to(root)
+        audio = str(absolute.relative_to(root) if inside else absolute)
+    text = " ".join((utterance.text or "").split())
+    return (utterance.id, audio, text, utterance.label, utterance.speaker, utterance.split)
+
+
+def _manifest_error(path: Path, problems: Sequence[str]) -> ManifestError:
+    count = f"{len(problems)} problems: " if len(problems) > 1 else ""
+    return ManifestError(f"{path}: {count}{_first_few(problems, '; ')}", problems)
+
+
+def _first_few(items: Sequence[str], separator: str) -> str:
+    more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return separator.join([*items[:SHOWN], *more])
