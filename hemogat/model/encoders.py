@@ -148,13 +148,18 @@ def load_text_encoder(folder: Path, text: TextConfig) -> TextEncoder:
 
 def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
     """Write weights (safetensors) and configuration into ``folder``."""
+    _quiet_transformers()
     encoder.backbone.save_pretrained(folder)
 
 
-def _pretrained(name: str, setting: str) -> PreTrainedModel:
+def _quiet_transformers() -> None:
     # Its progress bars and load reports would tear ours.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+
+
+def _pretrained(name: str, setting: str) -> PreTrainedModel:
+    _quiet_transformers()
     try:
         # Eager attention exports to plain operators and is what FLOP counters see.
         model: PreTrainedModel = AutoModel.from_pretrained(

@@ -1,0 +1,56 @@
+"""MODEL_CARD.md: what a bundle is, how well it does, and where that stops."""
+
+from __future__ import annotations
+
+from hemogat.export.parity import ParityReport
+from hemogat.runtime.bundle import BundleManifest
+from hemogat.training.evaluation import Evaluation
+
+
+def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluation) -> str:
+    """Return the card as Markdown; every number in it was measured in this export."""
+    gap = parity.end_to_end
+    rows = [
+        f"| {name} | {m.accuracy:.3f} | {m.unweighted_accuracy:.3f} | {m.weighted_f1:.3f} |"
+        for name, m in (*metrics.graphs.items(), *metrics.controls.items())
+    ]
+    needs = (
+        "either modality may be missing"
+        if manifest.accepts_missing_modality
+        else f"needs {' and '.join(manifest.modalities)}"
+    )
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"HemoGAT speech emotion recognition: {', '.join(manifest.labels)}.",
+        "",
+        f"- Input: {needs}; audio up to {manifest.audio.max_audio_s:g} s, text up to "
+        f"{manifest.text.max_tokens} tokens.",
+        f"- Neighbours: {manifest.graph.k_audio} by audio, {manifest.graph.k_text} by text, from "
+        f"a frozen bank of {manifest.bank.rows} training utterances.",
+        f"- Made {manifest.provenance.created_utc}, seed {manifest.provenance.seed}.",
+        "",
+        f"## Accuracy on the {metrics.split} split",
+        "",
+        "| head | accuracy (WA) | mean recall (UA) | weighted F1 |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        "`inductive` is what this bundle serves. `no_gnn`, `audio_only` and `text_only` are "
+        "controls: heads without the graph, or on one modality. One seed: differences of a few "
+        "points are within chance.",
+        "",
+        "## Parity with the torch reference",
+        "",
+        f"Over {parity.utterances} utterances: {gap.flips} flipped decisions, probabilities within "
+        f"{gap.max_abs_diff:.2g}."
+        + ("" if parity.enough_for_rates else " Too few utterances to speak of a rate."),
+        "",
+        "## Limits",
+        "",
+        "The model knows only the speakers, languages, recording conditions and labels of its "
+        "training data. Its output is a guess about how speech sounds and reads, not a fact about "
+        "what a person feels.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,200 @@
+"""The parity gate: an exported bundle must answer as the torch reference, decisions included.
+
+The candidate side is the pipeline that will serve. Encoders are compared on the same windows and
+tokens, the fusion graph on the reference's embeddings, and all of it end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hemogat.config import ParityConfig, Settings
+from hemogat.data.audio import cut_windows
+from hemogat.errors import InputError, ParityError
+from hemogat.model.bank import Embeddings, InductiveHead
+from hemogat.model.encoders import AudioEncoder, TextEncoder
+from hemogat.progress import Progress
+from hemogat.runtime.fusion_inputs import Embedding
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.runtime.preprocess import PreparedUtterance
+from hemogat.training.features import extract_embeddings
+from hemogat.training.preparation import PreparedRow
+
+END_TO_END = "end_to_end"
+ENOUGH_FOR_RATES = 500  # utterances; with fewer, a rate of flips says little
+_AT_ONCE = 32
+
+Array = NDArray[np.float32]
+
+
+class ParityRow(Settings):
+    """One comparison over all utterances.
+
+    ``flips``: decisions that differ, None where the output decides nothing.
+    """
+
+    graph: str
+    output: str
+    max_abs_diff: float
+    min_cosine: float
+    flips: int | None = None
+
+
+class ParityReport(Settings):
+    """All comparisons of one export, and what they were judged by.
+
+    ``enough_for_rates``: whether the utterances are many enough to speak of a rate of flips.
+    """
+
+    utterances: int
+    enough_for_rates: bool
+    limits: ParityConfig
+    rows: tuple[ParityRow, ...]
+
+    @property
+    def end_to_end(self) -> ParityRow:
+        """The comparison of final probabilities."""
+        return next(row for row in self.rows if row.graph == END_TO_END)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The torch modules that an export must equal."""
+
+    audio_encoder: AudioEncoder
+    text_encoder: TextEncoder
+    head: InductiveHead
+
+
+@dataclass(frozen=True)
+class ReferenceAnswers:
+    """What the reference gives for N utterances.
+
+    Shapes:
+        logits, probabilities: [N, labels]
+    """
+
+    embeddings: Embeddings
+    logits: Array
+    probabilities: Array
+
+
+@torch.no_grad()
+def reference_answers(
+    reference: Reference, rows: Sequence[PreparedRow], window_samples: int, progress: Progress
+) -> ReferenceAnswers:
+    """Run the torch reference."""
+    embeddings = extract_embeddings(
+        rows, reference.audio_encoder, reference.text_encoder, window_samples, progress
+    )
+    output = reference.head(embeddings.audio, embeddings.text, embeddings.present)
+    return ReferenceAnswers(embeddings, output.logits.numpy(), output.probabilities.numpy())
+
+
+def compare(
+    pipeline: Pipeline,
+    rows: Sequence[PreparedRow],
+    expected: ReferenceAnswers,
+    limits: ParityConfig,
+    progress: Progress,
+) -> ParityReport:
+    """Run the candidate on ``rows`` and compare it with the reference's answers.
+
+    Raises:
+        InputError: there is no utterance to compare on.
+    """
+    if not rows:
+        raise InputError("parity: expected utterances to compare on, found none in the split")
+    window_samples = pipeline.bundle.manifest.audio.window_samples
+    audio: list[Embedding | None] = []
+    text: list[Embedding | None] = []
+    with progress.stage("Parity gate", len(rows)) as stage:
+        for start in range(0, len(rows), _AT_ONCE):
+            part = [_prepared(row, window_samples) for row in rows[start : start + _AT_ONCE]]
+            audio += pipeline.embed_audio(part)
+            text += pipeline.embed_text(part)
+            stage.advance(len(part))
+        fused = pipeline.fuse(_pairs(expected.embeddings))
+        answered = pipeline.fuse(list(zip(audio, text, strict=True)))
+    e = expected.embeddings
+    return ParityReport(
+        utterances=len(rows),
+        enough_for_rates=len(rows) >= ENOUGH_FOR_RATES,
+        limits=limits,
+        rows=(
+            _row("audio_encoder", "audio_embedding", *_both(e.audio, e.present[:, 0], audio)),
+            _row("text_encoder", "text_embedding", *_both(e.text, e.present[:, 1], text)),
+            _decision("fusion", "logits", expected.logits, fused["logits"]),
+            _decision("fusion", "probabilities", expected.probabilities, fused["probabilities"]),
+            _decision(
+                END_TO_END, "probabilities", expected.probabilities, answered["probabilities"]
+            ),
+        ),
+    )
+
+
+def gate(report: ParityReport) -> None:
+    """Refuse an export that is not the reference.
+
+    Raises:
+        ParityError: naming the first comparison that is out of its limits.
+    """
+    limits = report.limits
+    for row in report.rows:
+        where = f"{row.graph} {row.output} over {report.utterances} utterances"
+        if not row.max_abs_diff <= limits.max_abs_diff:  # also true of NaN
+            raise ParityError(
+                f"{where}: expected within {limits.max_abs_diff:g} of the torch reference, found "
+                f"{row.max_abs_diff:.3g} off; nothing was written"
+            )
+        if not row.min_cosine >= limits.min_cosine:
+            raise ParityError(
+                f"{where}: expected a cosine of at least {limits.min_cosine}, found "
+                f"{row.min_cosine:.6f}; nothing was written"
+            )
+        if (row.flips or 0) > limits.max_flips:
+            raise ParityError(
+                f"{where}: expected at most {limits.max_flips} flipped decisions, found "
+                f"{row.flips}; nothing was written"
+            )
+
+
+def _prepared(row: PreparedRow, window_samples: int) -> PreparedUtterance:
+    windows = None if row.samples is None else cut_windows(row.samples, window_samples)
+    return PreparedUtterance(windows, row.tokens)
+
+
+def _pairs(embeddings: Embeddings) -> list[tuple[Embedding | None, Embedding | None]]:
+    return [
+        (a.numpy() if p[0] else None, t.numpy() if p[1] else None)
+        for a, t, p in zip(embeddings.audio, embeddings.text, embeddings.present, strict=True)
+    ]
+
+
+def _both(
+    expected: torch.Tensor, present: torch.Tensor, found: Sequence[Embedding | None]
+) -> tuple[Array, Array]:
+    """Keep the utterances that have the modality."""
+    there = [embedding for embedding in found if embedding is not None]
+    return expected[present].numpy(), np.array(there).reshape(len(there), expected.shape[1])
+
+
+def _row(graph: str, output: str, expected: Array, found: Array) -> ParityRow:
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    cosine = (expected * found).sum(axis=1) / np.maximum(norms, 1e-12)
+    return ParityRow(
+        graph=graph,
+        output=output,
+        max_abs_diff=float(np.abs(expected - found).max(initial=0.0)),
+        min_cosine=float(cosine.min(initial=1.0)),
+    )
+
+
+def _decision(graph: str, output: str, expected: Array, found: Array) -> ParityRow:
+    flips = int((expected.argmax(axis=1) != found.argmax(axis=1)).sum())
+    return _row(graph, output, expected, found).model_copy(update={"flips": flips})

@@ -1,0 +1,85 @@
+"""Golden cases: a few real inputs in the bundle with the reference's answers.
+
+They let whoever receives a bundle see, without the training data and without torch, that it
+answers here as it did where it was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hemogat.config import PositiveFloat, Settings
+from hemogat.errors import ParityError
+from hemogat.runtime.bundle import Bundle, InnerPath
+from hemogat.runtime.pipeline import Pipeline
+
+
+class GoldenRecord(Settings):
+    """One case as stored; ``audio`` is a file beside the record."""
+
+    audio: InnerPath | None
+    text: str | None
+    label: str
+    probabilities: tuple[float, ...]
+
+
+class GoldenFile(Settings):
+    """``golden/golden.json``: the cases, and how far answers may be from the reference's."""
+
+    max_abs_diff: PositiveFloat
+    cases: tuple[GoldenRecord, ...]
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One case, ready to send; probabilities in the order of the bundle's labels."""
+
+    audio: Path | None
+    text: str | None
+    label: str
+    probabilities: tuple[float, ...]
+
+
+def read_golden(bundle: Bundle) -> GoldenFile:
+    """Read the bundle's golden file."""
+    return GoldenFile.model_validate_json((bundle.path / bundle.manifest.golden).read_bytes())
+
+
+def golden_cases(bundle: Bundle) -> tuple[GoldenCase, ...]:
+    """Return the bundle's golden cases, audio as paths that can be opened."""
+    folder = (bundle.path / bundle.manifest.golden).parent
+    return tuple(
+        GoldenCase(
+            None if case.audio is None else folder / case.audio,
+            case.text,
+            case.label,
+            case.probabilities,
+        )
+        for case in read_golden(bundle).cases
+    )
+
+
+def check_golden(pipeline: Pipeline) -> float:
+    """Run the golden cases; return the largest difference of a probability.
+
+    Raises:
+        ParityError: a label differs, or a probability by more than the bundle allows.
+    """
+    allowed = read_golden(pipeline.bundle).max_abs_diff
+    largest = 0.0
+    for number, case in enumerate(golden_cases(pipeline.bundle)):
+        found = pipeline(case.audio, case.text)
+        difference = float(
+            np.abs(np.subtract(list(found.probabilities.values()), case.probabilities)).max()
+        )
+        if found.label != case.label or difference > allowed:
+            raise ParityError(
+                f"{pipeline.bundle.path}: golden case {number}: expected {case.label} within "
+                f"{allowed:g}, found {found.label}, {difference:.2g} off; this machine or its "
+                f"libraries do not run the bundle as it was made"
+            )
+        largest = max(largest, difference)
+    return largest

@@ -1,0 +1,93 @@
+"""Fixtures that many tests share: a tiny corpus, a run trained on it, its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hemogat.config import Recipe
+from hemogat.data.manifest import Utterance, write_manifest
+
+_WORDS = {"angry": "stop that right now", "calm": "the table is brown", "sad": "she left us alone"}
+_PITCH_HZ = {"angry": 330.0, "calm": 220.0, "sad": 110.0}
+_PER_LABEL = {"train": 8, "val": 2, "test": 4}
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """Return the smallest recipe with every part that a real one has."""
+    small = {"width": 16, "layers": 1, "heads": 2}
+    training = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "labels": list(_WORDS),
+            "text": {"max_tokens": 32, "token_buckets": [16, 32]},
+            # Narrower, and a group of the positional convolution would have no channel.
+            "audio_encoder": {"scratch": small | {"conv_width": 8}},
+            "text_encoder": {"scratch": small | {"vocab_size": 60}},
+            "graph": {"k_audio": 2, "k_text": 3},
+            "head": {"hidden": 16, "heads": 2, "modality_dropout": 0.2},
+            "audio_training": training,
+            "text_training": training,
+            "head_training": training | {"epochs": 5},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of small WAV files: tones of 0.4 to 2.3 s at two rates."""
+    folder = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for label, pitch_hz in _PITCH_HZ.items():
+        for number in range(sum(_PER_LABEL.values())):
+            rate_hz = (16_000, 22_050)[number % 2]
+            time_s = np.arange(int(rate_hz * random.uniform(0.4, 2.3))) / rate_hz
+            tone = 0.3 * np.sin(2 * np.pi * pitch_hz * random.uniform(0.9, 1.1) * time_s)
+            noise = 0.02 * random.standard_normal(len(time_s))
+            soundfile.write(folder / f"{label}-{number:02}.wav", tone + noise, rate_hz)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest(tiny_clips: Path) -> Path:
+    """Return a manifest over the clips, split by speaker."""
+    splits = [split for split, count in _PER_LABEL.items() for _ in range(count)]
+    utterances = [
+        Utterance(
+            id=f"{label}-{number:02}",
+            audio=tiny_clips / f"{label}-{number:02}.wav",
+            text=f"{words} {number % 3}",
+            label=label,
+            speaker=f"speaker-{split}",
+            split=split,
+        )
+        for label, words in _WORDS.items()
+        for number, split in enumerate(splits)
+    ]
+    path = tiny_clips / "manifest.csv"
+    write_manifest(path, utterances)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tiny_recipe: Recipe, tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a run directory trained on the clips."""
+    from hemogat.training.train import train
+
+    return train(tiny_recipe, tiny_manifest, tmp_path_factory.mktemp("tiny") / "run").path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Path) -> Path:
+    """Return the bundle of the tiny run. Tests that change it work on a copy."""
+    from hemogat.config import ExportConfig
+    from hemogat.export.export_run import export_run
+
+    return export_run(tiny_run, tiny_run.parent / "bundle", ExportConfig()).bundle
