@@ -74,14 +74,14 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
         ManifestError: it cannot be used; carries every problem found.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = read_rows(path, COLUMNS)
     problems: list[str] = []
     row_by_id: dict[str, int] = {}
     for row in rows:
         found = list(_row_problems(row, path.parent, labels))
-        first = row_by_id.setdefault(_row_id(row), row.number)
+        first = row_by_id.setdefault(row.id, row.number)
         if first != row.number:
-            found.append(f"id {_row_id(row)!r} is already that of row {first}")
+            found.append(f"id {row.id!r} is already that of row {first}")
         problems += [f"row {row.number}: {problem}" for problem in found]
     if not rows:
         problems.append("it holds no utterances")
@@ -128,16 +128,25 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """One row as written, cells stripped of outer whitespace."""
 
     number: int
     cells: Mapping[str, str]  # by column; "" where the row is too short
     surplus_cells: int  # negative where it is too short
 
+    @property
+    def id(self) -> str:
+        """The id, by default the audio path as written."""
+        return self.cells.get("id") or self.cells.get("audio") or f"row-{self.number}"
 
-def _read_rows(path: Path) -> list[_Row]:
-    """Return all rows but the header and blank lines."""
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Return all rows but the header, which must name ``columns``, and blank lines.
+
+    Raises:
+        ManifestError: it is not such a file.
+    """
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -152,7 +161,7 @@ def _read_rows(path: Path) -> list[_Row]:
     except csv.Error as error:
         raise _manifest_error(path, [f"line {reader.line_num} is not CSV ({error})"]) from error
     header = lines[0] if lines else []
-    problems = [f"column {name!r} is missing" for name in COLUMNS if name not in header]
+    problems = [f"column {name!r} is missing" for name in columns if name not in header]
     problems += [
         f"column {name!r} is there {count} times"
         for name, count in Counter(header).items()
@@ -162,28 +171,32 @@ def _read_rows(path: Path) -> list[_Row]:
         raise _manifest_error(path, [*problems, f"the header is {','.join(header)!r}"])
     blank = [""] * len(header)
     return [
-        _Row(number, dict(zip(header, line + blank, strict=False)), len(line) - len(header))
+        Row(number, dict(zip(header, line + blank, strict=False)), len(line) - len(header))
         for number, line in enumerate(lines[1:], start=2)
         if line
     ]
 
 
-def _row_id(row: _Row) -> str:
-    return row.cells.get("id") or row.cells["audio"] or f"row-{row.number}"
-
-
-def _row_problems(row: _Row, folder: Path, labels: Sequence[str] | None) -> Iterator[str]:
+def input_problems(row: Row, folder: Path) -> Iterator[str]:
+    """Say why a row's audio and text cannot be used; ``folder``: the manifest's."""
     if row.surplus_cells:
         kind = "more" if row.surplus_cells > 0 else "fewer"
         yield f"{kind} cells than the header (a text with commas needs quotes)"
         return  # its cells may stand in the wrong columns
-    audio, text, label, split = (row.cells[name] for name in ("audio", "text", "label", "split"))
+    audio = row.cells.get("audio", "")
     if os.path.normpath(audio).split(os.sep)[0] == "..":
         yield f"audio {audio!r} is outside the manifest's folder; move it or write it absolute"
-    elif audio and not os.path.isfile(_audio_path(audio, folder)):
+    elif audio and not os.path.isfile(audio_path(audio, folder)):
         yield f"audio {audio!r}: no such file"
-    if not audio and not text:
+    if not audio and not row.cells.get("text"):
         yield "neither audio nor text"
+
+
+def _row_problems(row: Row, folder: Path, labels: Sequence[str] | None) -> Iterator[str]:
+    yield from input_problems(row, folder)
+    if row.surplus_cells:
+        return
+    label, split = row.cells["label"], row.cells["split"]
     if not label:
         yield "no label"
     elif labels is not None and label not in labels:
@@ -192,15 +205,16 @@ def _row_problems(row: _Row, folder: Path, labels: Sequence[str] | None) -> Iter
         yield f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}"
 
 
-def _audio_path(written: str, folder: Path) -> Path:
+def audio_path(written: str, folder: Path) -> Path:
+    """Return the path of an audio file as a manifest in ``folder`` writes it."""
     return folder / os.path.normpath(written)  # an absolute path stays as it is
 
 
-def _utterance(row: _Row, folder: Path) -> Utterance:
+def _utterance(row: Row, folder: Path) -> Utterance:
     cells = row.cells
     return Utterance(
-        id=_row_id(row),
-        audio=_audio_path(cells["audio"], folder) if cells["audio"] else None,
+        id=row.id,
+        audio=audio_path(cells["audio"], folder) if cells["audio"] else None,
         text=cells["text"] or None,
         label=cells["label"],
         speaker=cells["speaker"],

@@ -1,0 +1,45 @@
+"""How commands end: what a user can cause or mend is one line, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from hemogat.errors import HemogatError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class CommandGroup(TyperGroup):
+    """Turns errors into one line on standard error and an exit code.
+
+    0 done, 1 failed or refused, 2 usage, 3 incomplete (something needed is missing here).
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except HemogatError as error:
+            _say(f"error: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            _say("interrupted")
+            raise typer.Exit(INTERRUPTED) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader left, which typer ends quietly
+                raise
+            _say(f"error: {_os_error(error)}")
+            raise typer.Exit(1) from error
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _os_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}"

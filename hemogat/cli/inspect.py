@@ -1,0 +1,81 @@
+"""``hemogat inspect``: what is in a bundle, and whether it answers here as it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hemogat.cli.output import JsonOption, print_facts, print_json, size
+
+if TYPE_CHECKING:
+    from hemogat.runtime.bundle import Bundle
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Run the golden cases and compare their answers.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a bundle holds, once the hashes of all its files are verified."""
+    from hemogat.cli.bundle_facts import folder_bytes, model_bytes
+    from hemogat.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    golden_max_abs_diff = _check(opened) if check else None
+    models_bytes = [model_bytes(opened, model.path) for model in opened.manifest.models]
+    total_bytes = folder_bytes(bundle)
+    if not as_json:
+        print_facts(_facts(opened, models_bytes, total_bytes, golden_max_abs_diff))
+        return
+    facts = opened.manifest.model_dump(mode="json")
+    for model, count in zip(facts["models"], models_bytes, strict=True):
+        model["size_bytes"] = count
+    print_json(
+        {
+            "path": str(bundle),
+            **facts,
+            "size_bytes": total_bytes,
+            "accepts_missing_modality": opened.manifest.accepts_missing_modality,
+            "golden_max_abs_diff": golden_max_abs_diff,
+        }
+    )
+
+
+def _check(bundle: Bundle) -> float:
+    from hemogat.runtime.golden import check_golden
+    from hemogat.runtime.pipeline import Pipeline
+
+    return check_golden(Pipeline(bundle))
+
+
+def _facts(
+    bundle: Bundle, models_bytes: list[int], total_bytes: int, golden_max_abs_diff: float | None
+) -> dict[str, str]:
+    manifest = bundle.manifest
+    head, graph, dims = manifest.head, manifest.graph, manifest.dims
+    neighbours = f"{graph.k_audio} by audio, {graph.k_text} by text, from {manifest.bank.rows} rows"
+    facts = {
+        "bundle": f"{manifest.name} ({bundle.path}, {size(total_bytes)}, hashes verified)",
+        "labels": ", ".join(manifest.labels),
+        "reads": " and ".join(manifest.modalities)
+        + (", one may be missing" if manifest.accepts_missing_modality else ""),
+        "embeddings": f"audio {dims.audio}, text {dims.text}",
+        "neighbours": neighbours if manifest.slots else "none",
+        "head": f"{head.modules}, {head.num_layers} layers, hidden {head.hidden}, "
+        f"{head.heads} heads",
+        "text": f"at most {manifest.text.max_tokens} tokens, {manifest.text.pooling} pooling",
+        "audio": f"{manifest.audio.min_audio_s:g} to {manifest.audio.max_audio_s:g} s",
+        "models": "\n".join(
+            f"{model.graph} {model.engine}-{model.precision}, {size(count)}"
+            for model, count in zip(manifest.models, models_bytes, strict=True)
+        ),
+        "made": f"{manifest.provenance.created_utc}, seed {manifest.provenance.seed}",
+        "with": "\n".join(f"{p} {v}" for p, v in manifest.provenance.versions.items()),
+    }
+    if golden_max_abs_diff is not None:
+        facts["golden cases"] = f"answered as the reference, within {golden_max_abs_diff:.1e}"
+    return facts

@@ -1,0 +1,88 @@
+"""What commands print: results on standard output, remarks on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hemogat.training.metrics import Metrics
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+_PIPE_COLUMNS = 200  # a reader that is no terminal has no width to wrap at
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print names and values in two columns, a value of several lines one below the other."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        lines = value.splitlines() or [""]
+        for heading, line in zip([name] + [""] * (len(lines) - 1), lines, strict=True):
+            typer.echo(f"{heading:<{width}}  {line}")
+
+
+def print_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: the columns that align left, then those that align right.
+
+    Cells are cut off rather than wrapped.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in left:
+        table.add_column(heading, no_wrap=True)
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+
+
+def remark(line: str) -> None:
+    """Print a remark on standard error."""
+    typer.echo(line, err=True)
+
+
+def percent(share: float) -> str:
+    """Return 0.8333 as 83.3."""
+    return f"{100 * share:.1f}"
+
+
+def size(count_bytes: int) -> str:
+    """Return a number of bytes in the unit that reads best: 512 B, 3.1 MiB."""
+    for unit, power in (("GiB", 3), ("MiB", 2), ("KiB", 1)):
+        if count_bytes >= 1024**power:
+            return f"{count_bytes / 1024**power:.1f} {unit}"
+    return f"{count_bytes} B"
+
+
+def print_metrics(rows: Mapping[str, Metrics]) -> None:
+    """Print metrics in per cent, one row each."""
+    print_table(
+        ("graph or control",),
+        ("utterances", "accuracy", "UA", "weighted F1", "macro F1"),
+        (
+            (
+                name,
+                str(metrics.utterances),
+                percent(metrics.accuracy),
+                percent(metrics.unweighted_accuracy),
+                percent(metrics.weighted_f1),
+                percent(metrics.macro_f1),
+            )
+            for name, metrics in rows.items()
+        ),
+    )

@@ -1,0 +1,42 @@
+"""``hemogat serve``: a bundle behind Triton, until told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="Bundle, or a generated model repository.")],
+    host: Annotated[
+        str, typer.Option(help="Address to bind to; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8002,
+    instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of each model.", show_default="1"),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Answer with the neighbours, which are training rows."),
+    ] = False,
+) -> None:
+    """Serve a bundle with Triton over HTTP and gRPC, until SIGINT or SIGTERM."""
+    from hemogat.serving.serve import serve as serve_until_stopped
+    from hemogat.serving.settings import RepositorySettings
+
+    chosen = {"instances": instances, "explain": explain or None}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    serve_until_stopped(
+        bundle,
+        settings=RepositorySettings.model_validate(given) if given else None,
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        on_status=typer.echo,
+    )
