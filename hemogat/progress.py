@@ -27,6 +27,12 @@ class Stage:
                 self._bar.update(self._task, note=note)
 
 
+    def reach(self, done: int, total: int) -> None:
+        """Move the bar to ``done`` of ``total`` steps."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+
+
 class Progress:
     """Runs stages one after the other; ``durations_s`` has every finished stage's seconds.
 
