@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hemogat.export.parity import ParityReport
 from hemogat.runtime.bundle import BundleManifest
-from hemogat.training.evaluation import Evaluation
+from hemogat.training.metrics import Evaluation
 
 
 def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluation) -> str:

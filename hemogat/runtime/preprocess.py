@@ -51,18 +51,32 @@ class Preprocessor:
             InputError: nothing usable was handed in, it cannot be decoded, or the model needs a
                 modality that is absent.
         """
-        config = self._manifest
-        uses = config.modalities
-        cleaned = ""
+        uses = self._manifest.modalities
+        tokens = None
         if text is not None and "text" in uses:
-            cleaned = clean_text(text, config.text, name=f"text of {name}" if name else "text")
+            tokens = self.tokenise(text, name=f"text of {name}" if name else "text")
         heard = audio is not None and "audio" in uses
-        self._check_present(heard, bool(cleaned), name or "request")
-        windows = None
-        if audio is not None and heard:
-            samples = decode_audio(audio, config.audio, name=name)
-            windows = cut_windows(samples, config.audio.window_samples)
-        return PreparedUtterance(windows, self._tokenizer.encode(cleaned) if cleaned else None)
+        self._check_present(heard, tokens is not None, name or "request")
+        windows = self.decode(audio, name=name) if audio is not None and heard else None
+        return PreparedUtterance(windows, tokens)
+
+    def decode(self, audio: AudioSource, *, name: str | None = None) -> NDArray[np.float32]:
+        """Decode an audio file and cut it: float32 [W, window_samples].
+
+        Raises:
+            InputError: it cannot be decoded.
+        """
+        config = self._manifest.audio
+        return cut_windows(decode_audio(audio, config, name=name), config.window_samples)
+
+    def tokenise(self, text: str | bytes, *, name: str = "text") -> TokenizedText | None:
+        """Tokenise a text; None when it is blank.
+
+        Raises:
+            InputError: it is no text or too long.
+        """
+        cleaned = clean_text(text, self._manifest.text, name=name)
+        return self._tokenizer.encode(cleaned) if cleaned else None
 
     def _check_present(self, audio: bool, text: bool, name: str) -> None:
         uses = self._manifest.modalities

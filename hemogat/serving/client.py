@@ -54,6 +54,17 @@ class ServedPrediction:
 
 
 @dataclass(frozen=True)
+class ModelStatistics:
+    """What the server has counted for one model since it started.
+
+    ``total_ms``: from arrival to answer, queue included, summed over the successful ``requests``.
+    """
+
+    requests: int
+    total_ms: float
+
+
+@dataclass(frozen=True)
 class _ModelFacts:
     labels: tuple[str, ...]
     max_batch_size: int
@@ -121,6 +132,20 @@ class Client:
         with self._errors():
             metadata = self._client.get_server_metadata(**self._json, **self._limit)
         return str(metadata["version"])
+
+    def statistics(self) -> dict[str, ModelStatistics]:
+        """Return the server's own statistics, by model.
+
+        Raises:
+            ServerError: it cannot be reached.
+        """
+        with self._errors():
+            answer = self._client.get_inference_statistics(**self._json, **self._limit)
+        successes = {m["name"]: m["inference_stats"]["success"] for m in answer["model_stats"]}
+        return {  # gRPC leaves zeros out and writes numbers as strings
+            model: ModelStatistics(int(found.get("count", 0)), int(found.get("ns", 0)) / 1e6)
+            for model, found in successes.items()
+        }
 
     def predict(self, audio: Audio | None = None, text: str | None = None) -> ServedPrediction:
         """Classify one utterance.

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from hemogat.config import Settings
 from hemogat.data.manifest import Split
 from hemogat.errors import InputError
 from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
-from hemogat.training.metrics import Metrics, measure
+from hemogat.training.metrics import Evaluation, Metrics, measure
 from hemogat.training.run_directory import FULL, RunDirectory
-
-
-class Evaluation(Settings):
-    """Metrics of one split.
-
-    ``graphs``: the exported head with neighbours from the bank (``inductive``, what is served),
-    from the split itself (``transductive``, the paper's way) and without any (``self_loop``).
-    ``controls``: the other heads of the run, inductive.
-    """
-
-    split: Split
-    labels: tuple[str, ...]
-    graphs: dict[str, Metrics]
-    controls: dict[str, Metrics]
-
-    def accuracies(self) -> dict[str, float]:
-        """Return the accuracy of every row."""
-        return {name: m.accuracy for name, m in (*self.graphs.items(), *self.controls.items())}
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from hemogat.config import Settings
+from hemogat.data.manifest import Split
 
 
 class Metrics(Settings):
@@ -25,6 +26,24 @@ class Metrics(Settings):
     weighted_f1: float
     macro_f1: float
     confusion: tuple[tuple[int, ...], ...]
+
+
+class Evaluation(Settings):
+    """Metrics of one split.
+
+    ``graphs``: the exported head with neighbours from the bank (``inductive``, what is served),
+    from the split itself (``transductive``, the paper's way) and without any (``self_loop``).
+    ``controls``: the other heads of the run, inductive.
+    """
+
+    split: Split
+    labels: tuple[str, ...]
+    graphs: dict[str, Metrics]
+    controls: dict[str, Metrics]
+
+    def accuracies(self) -> dict[str, float]:
+        """Return the accuracy of every row."""
+        return {name: m.accuracy for name, m in (*self.graphs.items(), *self.controls.items())}
 
 
 def measure(

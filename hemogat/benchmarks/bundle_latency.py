@@ -1,0 +1,131 @@
+"""Measuring a bundle: what ``hemogat bench`` runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from hemogat.benchmarks.environment import describe_environment, load_average
+from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
+from hemogat.benchmarks.latency_report import LatencyReport, Spread, TritonLatency, Workload
+from hemogat.contract import Modality
+from hemogat.errors import IncompleteError
+from hemogat.progress import Progress
+from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
+from hemogat.runtime.golden import golden_cases
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.serving.client import Client, Protocol
+from hemogat.serving.repository import write_repository
+from hemogat.serving.server import TritonServer
+from hemogat.serving.settings import RepositorySettings
+
+
+def measure_bundle(
+    path: Path,
+    *,
+    clips: Sequence[Clip] | None = None,
+    settings: LatencySettings | None = None,
+    triton: bool = True,
+    progress: Progress | None = None,
+) -> LatencyReport:
+    """Measure a bundle in process and, with ``triton``, through a server started for that.
+
+    Without a tritonserver on this machine the report holds the rest and says what is missing.
+
+    Args:
+        path: the bundle; its hashes are checked.
+        clips: what to classify; default: the bundle's golden cases.
+        settings: default: ``LatencySettings()``.
+        triton: whether to measure through Triton too.
+        progress: draws a bar for each part.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        InputError: a clip cannot be used.
+        IncompleteError: the engine is not installed.
+        ServerError: the server did not start or failed.
+    """
+    settings, progress = settings or LatencySettings(), progress or Progress()
+    bundle = Bundle.open(path)
+    clips = golden_clips(bundle) if clips is None else clips
+    load_before = load_average()
+    pipeline = Pipeline(
+        bundle, engine=settings.engine, precision=settings.precision, threads=settings.threads
+    )
+    in_process = measure_pipeline(pipeline, clips, settings, progress)
+    served, missing = None, None
+    if triton:
+        try:
+            served = _through_triton(path, clips, settings, progress)
+        except IncompleteError as error:
+            missing = str(error)
+    return LatencyReport(
+        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        bundle=bundle.manifest.name,
+        bundle_sha256=sha256_of(path / SUMS_FILE),
+        environment=describe_environment(),
+        load_average_before=load_before,
+        load_average_after=load_average(),
+        settings=settings,
+        workload=describe_workload(pipeline, clips),
+        in_process=in_process,
+        triton=served,
+        triton_missing=missing,
+    )
+
+
+def golden_clips(bundle: Bundle) -> list[Clip]:
+    """Return the golden cases with every modality that the head reads; if none has, all."""
+
+    def complete(clip: Clip) -> bool:
+        there: dict[Modality, object] = {"audio": clip.audio, "text": clip.text}
+        return all(there[modality] is not None for modality in bundle.manifest.modalities)
+
+    clips = [Clip(case.audio, case.text) for case in golden_cases(bundle)]
+    return [clip for clip in clips if complete(clip)] or clips
+
+
+def describe_workload(pipeline: Pipeline, clips: Sequence[Clip]) -> Workload:
+    """Count what the encoders get of each clip."""
+    prepared = [pipeline.preprocessor.prepare(clip.audio, clip.text) for clip in clips]
+    return Workload(
+        clips=len(clips),
+        windows=_spread([len(u.windows) for u in prepared if u.windows is not None]),
+        tokens=_spread([len(u.tokens.input_ids) for u in prepared if u.tokens is not None]),
+        bank_rows=pipeline.bundle.manifest.bank.rows,
+    )
+
+
+def _spread(counts: list[int]) -> Spread | None:
+    if not counts:
+        return None
+    return Spread(smallest=min(counts), median=float(np.median(counts)), largest=max(counts))
+
+
+def _through_triton(
+    bundle: Path, clips: Sequence[Clip], settings: LatencySettings, progress: Progress
+) -> TritonLatency:
+    repository_settings = RepositorySettings(
+        engine=settings.engine, precision=settings.precision, threads=settings.threads
+    )
+    with ExitStack() as stack:
+        scratch = tempfile.TemporaryDirectory(prefix="hemogat-bench-")
+        repository = Path(stack.enter_context(scratch)) / "models"
+        write_repository(bundle, repository, repository_settings)
+        with progress.stage("Start tritonserver") as stage:
+            server = stack.enter_context(
+                TritonServer(repository, on_status=lambda line: stage.advance(0, note=line))
+            )
+        clients: dict[Protocol, Client] = {
+            "grpc": stack.enter_context(Client(server.grpc_url, "grpc")),
+            "http": stack.enter_context(Client(server.http_url, "http")),
+        }
+        return TritonLatency(
+            version=server.server_version(),
+            stages=measure_triton(clients, clips, settings, progress),
+        )

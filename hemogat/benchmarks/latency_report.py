@@ -1,0 +1,164 @@
+"""The latency report: what was measured, on what, and how it reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from hemogat.benchmarks.environment import Environment, LoadAverage
+from hemogat.benchmarks.latency import Latencies, LatencySettings
+from hemogat.benchmarks.statistics import LatencySummary
+from hemogat.config import PositiveInt, Settings
+from hemogat.files import write_atomic
+from hemogat.serving.client import Protocol
+
+_PROTOCOL_NAMES: dict[Protocol, str] = {"grpc": "gRPC", "http": "HTTP"}
+TABLE_COLUMNS = ("where", "stage", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "n")
+
+
+class Spread(Settings):
+    """Smallest, median and largest of what the clips have."""
+
+    smallest: int
+    median: float
+    largest: int
+
+
+class Workload(Settings):
+    """What the calls had to work on; a modality that no clip has is None.
+
+    ``windows`` are those of 1 s that the audio encoder gets of one clip, ``tokens`` those that
+    the text encoder gets, padding included.
+    """
+
+    clips: PositiveInt
+    windows: Spread | None
+    tokens: Spread | None
+    bank_rows: PositiveInt
+
+
+class TritonLatency(Settings):
+    """What a Triton server on the same machine took; ``version`` is as it says itself."""
+
+    version: str
+    stages: dict[Protocol, Latencies]
+
+
+class LatencyReport(Settings):
+    """One bundle's latency on one machine.
+
+    ``bundle_sha256`` is the SHA-256 of the bundle's ``SHA256SUMS``, and so stands for all of its
+    files. ``triton`` is None when nothing was measured there; ``triton_missing`` then says what
+    was missing, if that was the reason.
+    """
+
+    schema_version: Literal[1] = 1
+    created_utc: str
+    bundle: str
+    bundle_sha256: str
+    environment: Environment
+    load_average_before: LoadAverage
+    load_average_after: LoadAverage
+    settings: LatencySettings
+    workload: Workload
+    in_process: Latencies
+    triton: TritonLatency | None
+    triton_missing: str | None
+
+    def to_json(self) -> str:
+        """Return the report as JSON text; ``model_validate_json`` reads it back."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown: what it was measured on, and the table."""
+        settings = self.settings
+        lines = [
+            f"# Latency of {self.bundle}, {settings.engine}-{settings.precision}",
+            "",
+            *(f"- {condition}" for condition in self.conditions()),
+            "",
+            _markdown_row(TABLE_COLUMNS),
+            _markdown_row(["---", "---", *["---:"] * (len(TABLE_COLUMNS) - 2)]),
+            *(_markdown_row(row) for row in self.table_rows()),
+            "",
+        ]
+        return "\n".join(lines)
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Return one row of cells for each place and stage, in the order of TABLE_COLUMNS."""
+        places = {"in process": self.in_process}
+        if self.triton is not None:
+            for protocol, stages in self.triton.stages.items():
+                places[f"Triton {_PROTOCOL_NAMES[protocol]}"] = stages
+        return [
+            (place, stage, *_cells(summary))
+            for place, stages in places.items()
+            for stage, summary in stages.items()
+        ]
+
+    def conditions(self) -> list[str]:
+        """Return what the figures depend on, one line each."""
+        machine, work, settings = self.environment, self.workload, self.settings
+        flags = ", ".join(machine.cpu_flags) or "no vector extensions known"
+        memory = "" if machine.memory_gib is None else f", {machine.memory_gib:g} GiB"
+        threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
+        before, after = self.load_average_before[0], self.load_average_after[0]
+        found = [
+            f"{machine.cpu}, {machine.cores} cores ({flags}){memory}; {machine.os}",
+            ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+            + (f"; commit {machine.git_commit}" if machine.git_commit else ""),
+            f"one utterance at a time, {settings.utterances} of them, after "
+            f"{settings.warm_up_rounds} warm-up rounds; threads per graph: {threads}",
+            f"{work.clips} clips, {_spread(work.windows)} windows of 1 s, {_spread(work.tokens)} "
+            f"tokens; bank of {work.bank_rows} utterances",
+            f"load average (1 minute) {before:g} before, {after:g} after",
+        ]
+        if self.triton is not None:
+            found.append(f"Triton {self.triton.version}, on the same machine as its client")
+        if self.triton_missing is not None:
+            found.append(f"not measured through Triton: {self.triton_missing}")
+        return found
+
+
+def write_report(report: LatencyReport, folder: Path) -> Path:
+    """Write the report as JSON, its conditions in the file name; return the path.
+
+    An earlier report of the same conditions is replaced.
+    """
+    settings, machine = report.settings, report.environment
+    threads = [] if settings.threads is None else [f"{settings.threads}t"]
+    conditions = [
+        "latency",
+        report.bundle,
+        settings.engine,
+        settings.precision,
+        machine.cpu,
+        f"{machine.cores}c",
+        *threads,
+    ]
+    path = folder / ("-".join(_slug(condition) for condition in conditions) + ".json")
+    write_atomic(path, report.to_json())
+    return path
+
+
+def _cells(summary: LatencySummary) -> tuple[str, ...]:
+    times_ms = (summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms, summary.mean_ms)
+    return (*(f"{time_ms:.2f}" for time_ms in times_ms), str(summary.n))
+
+
+def _markdown_row(cells: tuple[str, ...] | list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "no"
+    if spread.smallest == spread.largest:
+        return str(spread.smallest)
+    return f"{spread.smallest} to {spread.largest} (median {spread.median:g})"
+
+
+def _slug(name: str) -> str:
+    """Return ``name`` as it can stand in a file name."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
