@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 def bench(
     bundle: Annotated[
-        Path | None, typer.Argument(help="Bundle folder.", show_default="latest bundle")
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="Bundle folder.", show_default="latest bundle"),
     ] = None,
-    utterances: Annotated[int, typer.Option(min=1, help="How many to time.")] = 200,
+    utterances: Annotated[int, typer.Option(min=1, metavar="N", help="How many to time.")] = 200,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads that one graph may use.", show_default="all cores"),
+        typer.Option(
+            min=1, metavar="N", help="Threads that one graph may use.", show_default="all cores"
+        ),
     ] = None,
     triton: Annotated[
         bool, typer.Option(help="Measure through a Triton server too, started for that.")
@@ -34,8 +37,8 @@ def bench(
 ) -> None:
     """Report the latency of single utterances, in process and through Triton.
 
-    The clips are the bundle's golden cases. Without a tritonserver the report says so and holds
-    the rest.
+    The clips are the bundle's golden cases. Without a tritonserver the report
+    says so and holds the rest.
     """
     from hemogat.progress import Progress
     from hemogat.workspace import find_latest
@@ -67,5 +70,6 @@ def _print_report(report: LatencyReport) -> None:
 
     place, stage, *figures = TABLE_COLUMNS
     print_table((place, stage), figures, report.table_rows())
+    typer.echo()
     for condition in report.conditions():
         typer.echo(f"- {condition}")

@@ -22,8 +22,8 @@ def demo(
 ) -> None:
     """Make a small spoken corpus, then train, export, serve and measure on it.
 
-    Takes a few minutes on two cores, and ends with a table of what came out and the paths of
-    what was made.
+    Takes a few minutes on two cores, and ends with a table of what came out and
+    the paths of what was made.
     """
     from hemogat.progress import Progress
     from hemogat.workspace import workspace
@@ -45,6 +45,7 @@ def _print_summary(summary: DemoSummary) -> None:
         ("%",),
         ((name, percent(accuracy)) for name, accuracy in summary.accuracy.items()),
     )
+    typer.echo()
     print_table(
         ("answers compared",),
         ("requests", "max |Δ|", "flips"),
@@ -54,6 +55,7 @@ def _print_summary(summary: DemoSummary) -> None:
         ),
     )
     figures = list(next(iter(summary.latency_ms.values())))
+    typer.echo()
     print_table(
         ("latency, ms",),
         figures,
@@ -62,11 +64,13 @@ def _print_summary(summary: DemoSummary) -> None:
             for stage, values in summary.latency_ms.items()
         ),
     )
+    typer.echo()
     print_table(
         ("stage",),
         ("seconds",),
         ((stage, f"{seconds:.1f}") for stage, seconds in summary.duration_s.items()),
     )
+    typer.echo()
     print_facts(summary.paths)
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def doctor(as_json: JsonOption = False) -> None:
     """Report the machine, the packages of every extra, the engines and the server.
 
-    Missing parts are no failure: the report ends with the pip lines that add them.
+    Missing parts are no failure: the report ends with the pip lines that add
+    them.
     """
     from hemogat.doctor import diagnose
 
@@ -26,6 +27,7 @@ def doctor(as_json: JsonOption = False) -> None:
         print_json(diagnosis.model_dump(mode="json"))
         return
     print_facts(_facts(diagnosis))
+    typer.echo()
     print_table(
         ("extra", "package", "version", "required"),
         (),
@@ -33,7 +35,7 @@ def doctor(as_json: JsonOption = False) -> None:
     )
     missing = [extra for extra in diagnosis.extras if not extra.complete]
     if missing:
-        typer.echo("To add what is missing:")
+        typer.echo("\nTo add what is missing:")
         print_facts({f"  {extra.name}": extra.add_with for extra in missing})
     for warning in diagnosis.warnings:
         typer.echo(f"warning: {warning}")

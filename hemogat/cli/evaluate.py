@@ -19,7 +19,7 @@ def evaluate(
     target: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN|BUNDLE]",
+            metavar="RUN|BUNDLE",
             help="Run directory or bundle.",
             show_default="latest run",
         ),
@@ -33,9 +33,9 @@ def evaluate(
 ) -> None:
     """Measure how well emotions are recognised.
 
-    A run is evaluated on its stored embeddings: every way to give an utterance a graph
-    (inductive is what a bundle serves) and the control heads. A bundle is evaluated as it
-    serves, from the audio files and texts of --manifest.
+    A run is evaluated on its stored embeddings: every way to give an utterance
+    a graph (inductive is what a bundle serves) and the control heads. A bundle
+    is evaluated as it serves, from the audio files and texts of --manifest.
     """
     from hemogat.workspace import find_latest
 

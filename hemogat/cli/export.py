@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[
-        Path | None, typer.Argument(help="Run directory.", show_default="latest run")
+        Path | None, typer.Argument(metavar="RUN", help="Run directory.", show_default="latest run")
     ] = None,
     engine: Annotated[
         Literal["onnx"] | None,
@@ -41,8 +41,8 @@ def export(
 ) -> None:
     """Export a run to a bundle, through the parity gate.
 
-    The exported graphs must give what the torch reference gives on the run's test utterances,
-    decisions included; otherwise nothing is written.
+    The exported graphs must give what the torch reference gives on the run's
+    test utterances, decisions included; otherwise nothing is written.
     """
     from hemogat.progress import Progress
     from hemogat.workspace import default_bundle, find_latest

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     check: Annotated[
         bool, typer.Option("--check", help="Run the golden cases and compare their answers.")
     ] = False,

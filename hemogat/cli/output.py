@@ -40,7 +40,7 @@ def print_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequen
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in left:
         table.add_column(heading, no_wrap=True)
     for heading in right:

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     audio: Annotated[
         Path | None,
-        typer.Argument(help="Audio file: WAV, FLAC, OGG or MP3.", show_default=False),
+        typer.Argument(
+            metavar="AUDIO", help="Audio file: WAV, FLAC, OGG or MP3.", show_default=False
+        ),
     ] = None,
     text: Annotated[
         str | None, typer.Option(help="What was said in it.", show_default=False)
@@ -49,7 +51,8 @@ def predict(
 ) -> None:
     """Recognise the emotion of one clip, or of every row of a manifest.
 
-    Where the manifest has labels, the accuracy is printed too, for each split that it names.
+    Where the manifest has labels, the accuracy is printed too, for each split
+    that it names.
     """
     _check_usage(audio, text, manifest, out, skip_bad)
     from hemogat.runtime.pipeline import Pipeline
@@ -89,12 +92,14 @@ def _check_usage(
 def _print_prediction(prediction: Prediction) -> None:
     print_facts({"label": prediction.label, "used": ", ".join(prediction.modalities)})
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    typer.echo()
     print_table(
         ("label",),
         ("probability",),
         ((label, f"{probability:.4f}") for label, probability in ranked),
     )
     if prediction.neighbours:
+        typer.echo()
         print_table(
             ("neighbour", "label", "near by"),
             ("cosine",),

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
+def _port(purpose: str) -> Any:
+    return typer.Option(min=0, max=65535, metavar="PORT", help=f"Of {purpose}; 0: any free one.")
+
+
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="Bundle, or a generated model repository.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Bundle, or a generated model repository.")
+    ],
     host: Annotated[
         str, typer.Option(help="Address to bind to; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8002,
+    http_port: Annotated[int, _port("HTTP")] = 8000,
+    grpc_port: Annotated[int, _port("gRPC")] = 8001,
+    metrics_port: Annotated[int, _port("Prometheus metrics")] = 8002,
     instances: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of each model.", show_default="1"),
+        typer.Option(min=1, metavar="N", help="Processes of each model.", show_default="1"),
     ] = None,
     explain: Annotated[
         bool,

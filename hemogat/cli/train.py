@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="YAML file, or the name of a packaged recipe (demo).")
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="YAML file, or the name of a packaged recipe (demo)."
+        ),
     ],
     manifest: Annotated[
         Path, typer.Option(help="CSV with the columns audio, text, label, speaker, split.")
@@ -30,8 +33,8 @@ def train(
 ) -> None:
     """Train encoders, fusion head and controls into a run directory.
 
-    Writes the run whole or not at all, and evaluates it on the test split (validation where
-    there is none).
+    Writes the run whole or not at all, and evaluates it on the test split
+    (validation where there is none).
     """
     from hemogat.data.manifest import read_manifest
     from hemogat.progress import Progress

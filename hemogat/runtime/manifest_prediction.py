@@ -110,6 +110,7 @@ def _check_out(out: Path, manifest: Path) -> None:
         raise InputError(f"{out}: is a folder; expected the name of a CSV file to write")
     if out.resolve() == manifest.resolve():
         raise InputError(f"{out}: is the manifest itself; name another file to write")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _read(manifest: Path) -> list[Row]:
