@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+_REDRAW_S = 0.5  # between drawings of an undisturbed stage
+
 
 class Stage:
     """One running stage; silent when it has no bar."""
@@ -18,6 +20,7 @@ class Stage:
     def __init__(self, bar: RichProgress | None, task: TaskID | None) -> None:
         self._bar = bar
         self._task = task
+        self._drawn_s = 0.0
 
     def advance(self, steps: int = 1, *, note: str | None = None) -> None:
         """Move the bar by ``steps``, with a note beside it (a loss, a file name)."""
@@ -25,7 +28,10 @@ class Stage:
             self._bar.update(self._task, advance=steps)
             if note is not None:
                 self._bar.update(self._task, note=note)
-
+            now_s = time.monotonic()
+            if not self._bar.live.auto_refresh and now_s - self._drawn_s > _REDRAW_S:
+                self._bar.refresh()
+                self._drawn_s = now_s
 
     def reach(self, done: int, total: int) -> None:
         """Move the bar to ``done`` of ``total`` steps."""
@@ -44,10 +50,16 @@ class Progress:
         self.durations_s: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
-        """Run one stage of ``total`` steps (None: unknown)."""
+    def stage(
+        self, title: str, total: int | None = None, *, undisturbed: bool = False
+    ) -> Iterator[Stage]:
+        """Run one stage of ``total`` steps (None: unknown).
+
+        ``undisturbed``: the bar is drawn as the stage advances, and seldom, not by a thread that
+        takes the interpreter from what is being timed, a millisecond at a time.
+        """
         started = time.perf_counter()
-        bar = self._new_bar() if self.visible else None
+        bar = self._new_bar(auto_refresh=not undisturbed) if self.visible else None
         with bar or nullcontext():
             task = bar.add_task(title, total=total, note="") if bar else None
             yield Stage(bar, task)
@@ -57,7 +69,7 @@ class Progress:
         self.durations_s[title] = self.durations_s.get(title, 0.0) + time.perf_counter() - started
 
     @staticmethod
-    def _new_bar() -> RichProgress:
+    def _new_bar(*, auto_refresh: bool) -> RichProgress:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -76,4 +88,5 @@ class Progress:
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}"),
             console=Console(stderr=True),
+            auto_refresh=auto_refresh,
         )

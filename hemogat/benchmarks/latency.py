@@ -79,7 +79,8 @@ def measure_pipeline(
         for c in clips
     ]
     warm_up, measured = _schedule(needed, settings)
-    with (progress or Progress()).stage("Measure in process", len(measured)) as bar:
+    progress = progress or Progress()
+    with progress.stage("Measure in process", len(measured), undisturbed=True) as bar:
         for clip in warm_up:
             _run_whole_and_stages(pipeline, clip, _Stopwatch())
         watch = _Stopwatch()
@@ -107,7 +108,8 @@ def measure_triton(
     """
     warm_up, measured = _schedule(clips, settings)
     watches = {protocol: _Stopwatch() for protocol in clients}
-    with (progress or Progress()).stage("Measure through Triton", len(measured)) as bar:
+    progress = progress or Progress()
+    with progress.stage("Measure through Triton", len(measured), undisturbed=True) as bar:
         for clip in warm_up:
             for client in clients.values():
                 _request(client, clip, _Stopwatch())
