@@ -8,7 +8,7 @@ from typing import Any
 from hemogat import contract
 from hemogat.contract import DTypeName, GraphSpec, TensorSpec
 from hemogat.optional import require
-from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.serving.settings import (
     BatchingSettings,
     EngineParameters,
@@ -50,6 +50,7 @@ class _Builder:
     def __init__(self, bundle: Bundle, settings: RepositorySettings) -> None:
         self._settings = settings
         self._bundle_path = bundle.path.resolve()
+        self._bundle_sums = sha256_of(bundle.path / SUMS_FILE)
         manifest = bundle.manifest
         self._labels = manifest.labels
         self._explain = settings.explain and manifest.slots > 0
@@ -70,12 +71,16 @@ class _Builder:
             outputs += [contract.NEIGHBOURS_OUTPUT, contract.SIMILARITIES_OUTPUT]
         parameters = EntryParameters(
             bundle=self._bundle_path,
+            bundle_sums=self._bundle_sums,
             labels=self._labels,
             explain=self._explain,
             max_in_flight=self._settings.max_in_flight,
+            max_waiting=self._settings.max_waiting,
+            timeout_ms=self._settings.timeout_ms,
             max_windows=self._settings.audio_encoder.max_batch_size,
         )
-        config = self._model(contract.ENTRY_MODEL, self._settings.entry, parameters)
+        # No dynamic batcher: the model works on many requests at once by itself.
+        config = self._model(contract.ENTRY_MODEL, self._settings.max_rows, parameters)
         for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
             self._add_tensor(config.input, spec, spec.axes).optional = True
         for spec in outputs:
@@ -95,7 +100,12 @@ class _Builder:
             threads=self._settings.threads,
         )
         batching: BatchingSettings = getattr(self._settings, graph.name)
-        config = self._model(contract.triton_model_name(graph.name), batching, parameters)
+        name = contract.triton_model_name(graph.name)
+        config = self._model(name, batching.max_batch_size, parameters)
+        # No queue size or timeout here: with either, Triton lets a request that comes just as an
+        # instance finishes lie for 500 ms, and stalls in the end (triton-inference-server/server
+        # issue 8870). The entry model limits what gets here.
+        config.dynamic_batching.max_queue_delay_microseconds = batching.queue_delay_us
         served = served_graph(graph, explain=self._explain)
         for spec in served.inputs:
             self._add_tensor(config.input, spec, spec.axes[1:])
@@ -104,19 +114,12 @@ class _Builder:
         self._add_warmups(config, served)
         return config
 
-    def _model(self, name: str, batching: BatchingSettings, parameters: ModelParameters) -> Any:
-        pb = self._pb
-        config = pb.ModelConfig(name=name, backend=self._settings.backend)
-        config.max_batch_size = batching.max_batch_size
+    def _model(self, name: str, max_batch_size: int, parameters: ModelParameters) -> Any:
+        config = self._pb.ModelConfig(name=name, backend=self._settings.backend)
+        config.max_batch_size = max_batch_size
         config.instance_group.add(
-            kind=pb.ModelInstanceGroup.KIND_CPU, count=self._settings.instances
+            kind=self._pb.ModelInstanceGroup.KIND_CPU, count=self._settings.instances
         )
-        queue = config.dynamic_batching
-        queue.max_queue_delay_microseconds = batching.queue_delay_us
-        policy = queue.default_queue_policy
-        policy.max_queue_size = self._settings.max_queue_size
-        policy.default_timeout_microseconds = self._settings.queue_timeout_ms * 1000
-        policy.timeout_action = pb.ModelQueuePolicy.REJECT
         for key, value in parameters.to_strings().items():
             config.parameters[key].string_value = value
         return config

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hemogat import contract
-from hemogat.errors import ServerError
+from hemogat.files import folder_written_whole
 from hemogat.optional import require
 from hemogat.runtime.bundle import Bundle
 from hemogat.serving.model_configs import LABELS_FILE, model_configs
 from hemogat.serving.settings import RepositorySettings
 
 CONFIG_FILE = "config.pbtxt"
+_SIGN = f"{contract.ENTRY_MODEL}/{CONFIG_FILE}"
 _MODEL_VERSION = "1"
 
 
 def is_repository(path: Path) -> bool:
     """Say whether ``path`` is a folder that :func:`write_repository` wrote."""
-    return (path / contract.ENTRY_MODEL / CONFIG_FILE).is_file()
+    return (path / _SIGN).is_file()
 
 
 def write_repository(bundle: Path, out: Path, settings: RepositorySettings | None = None) -> Path:
@@ -41,36 +40,18 @@ def write_repository(bundle: Path, out: Path, settings: RepositorySettings | Non
 
     Raises:
         BundleError: the bundle cannot be used.
-        ServerError: ``out`` holds something else, or cannot be written.
+        InputError: ``out`` holds something else.
         IncompleteError: tritonclient is not installed.
     """
     settings = settings or RepositorySettings()
     opened = Bundle.open(bundle)
     configs = model_configs(opened, settings)
-    _check_replaceable(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-            new = Path(scratch) / "new"
-            for config in configs:
-                _write_model(new / config.name, config)
-            _write_labels(new / contract.ENTRY_MODEL, opened.manifest.labels)
-            if out.exists():
-                os.replace(out, Path(scratch) / "old")
-            os.replace(new, out)
-    except OSError as error:
-        raise ServerError(
-            f"{out}: the model repository cannot be written ({error.strerror})"
-        ) from error
+    with folder_written_whole(out, replace_if_has=_SIGN) as folder:
+        for config in configs:
+            _write_model(folder / config.name, config)
+        labels = "".join(f"{label}\n" for label in opened.manifest.labels)
+        (folder / contract.ENTRY_MODEL / LABELS_FILE).write_text(labels, encoding="utf-8")
     return out
-
-
-def _check_replaceable(out: Path) -> None:
-    if not out.exists() or is_repository(out) or (out.is_dir() and not any(out.iterdir())):
-        return
-    raise ServerError(
-        f"{out}: is not a model repository of hemogat, so it is not replaced; name another folder"
-    )
 
 
 def _write_model(folder: Path, config: Any) -> None:
@@ -82,7 +63,3 @@ def _write_model(folder: Path, config: Any) -> None:
     packaged = resources.files("hemogat.serving") / "triton_models" / source
     with resources.as_file(packaged) as path:
         shutil.copyfile(path, version / "model.py")
-
-
-def _write_labels(folder: Path, labels: tuple[str, ...]) -> None:
-    (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +41,8 @@ _NOISE = re.compile(r"I\d{4} |[+|\s]|At:|$")
 class TritonServer:
     """Runs tritonserver on a model repository, and ends it with all its children.
 
-    Use it as a context manager: leaving the block stops the server, however it is left.
+    Use it as a context manager: leaving the block stops the server, however it is left. Do so in
+    a thread that lives as long: the server also stops when that thread ends.
 
     Args:
         repository: folder that :func:`hemogat.serving.repository.write_repository` wrote.
@@ -195,6 +197,7 @@ class TritonServer:
             options[f"{endpoint.lower()}-address"] = self._host
             options[f"{endpoint.lower()}-port"] = self._ports[endpoint]
         return [
+            *_dying_with_parent(),
             str(install.executable),
             *(
                 f"--{key}" + ("" if value is None else f"={value}")
@@ -258,6 +261,16 @@ class TritonServer:
             if not _NOISE.match(line)
         )
         return "\n".join(list(dict.fromkeys(lines))[-LAST_LINES:])
+
+
+def _dying_with_parent() -> list[str]:
+    """Return a prefix that has the kernel stop a command when the thread that started it ends.
+
+    It covers what cannot be caught: the end of this process by SIGKILL, or by a signal that
+    nobody handles. util-linux brings the program; without it there is no such safety net.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
 
 def _environment(install: TritonInstall) -> dict[str, str]:

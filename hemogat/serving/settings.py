@@ -13,7 +13,7 @@ from hemogat.config import PositiveInt, Settings
 
 
 class BatchingSettings(Settings):
-    """How Triton's dynamic batcher merges the requests to one model.
+    """How Triton's dynamic batcher merges the requests to an engine model.
 
     ``queue_delay_us`` is how long the first request of a batch waits for company when an instance
     is free; requests that arrive while all instances are busy merge without any delay.
@@ -27,10 +27,12 @@ class RepositorySettings(Settings):
     """Settings of a generated model repository (defaults: a few CPU cores).
 
     ``instances`` and ``threads`` hold for every model: that many processes, each with that many
-    compute threads (default: the cores shared out among the instances). Every queue holds at most
-    ``max_queue_size`` requests, for at most ``queue_timeout_ms``. ``max_in_flight`` requests are
-    worked on at a time by each instance of the entry model. ``explain`` adds the neighbours, which
-    are rows of the training data, to the answers.
+    compute threads (default: the cores shared out among the instances). ``explain`` adds the
+    neighbours, which are rows of the training data, to the answers.
+
+    Each process of the entry model works on ``max_in_flight`` requests at a time and lets
+    ``max_waiting`` more wait; the next ones are refused, and so is what has not been answered
+    after ``timeout_ms``.
     """
 
     backend: Literal["python"] = "python"
@@ -39,10 +41,10 @@ class RepositorySettings(Settings):
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
     explain: bool = False
-    max_queue_size: PositiveInt = 256
-    queue_timeout_ms: PositiveInt = 30_000
     max_in_flight: PositiveInt = 32
-    entry: BatchingSettings = BatchingSettings(max_batch_size=16)
+    max_waiting: PositiveInt = 256
+    timeout_ms: PositiveInt = 30_000
+    max_rows: PositiveInt = 16  # utterances in one request
     # A batch of windows occupies the encoder: long clips are sent in chunks of this many, so that
     # the windows of other requests get in between.
     audio_encoder: BatchingSettings = BatchingSettings(max_batch_size=16, queue_delay_us=500)
@@ -51,10 +53,10 @@ class RepositorySettings(Settings):
 
     @model_validator(mode="after")
     def _rows_fit(self) -> RepositorySettings:
-        if self.fusion.max_batch_size < self.entry.max_batch_size:
+        if self.fusion.max_batch_size < self.max_rows:
             raise ValueError(
                 f"fusion.max_batch_size ({self.fusion.max_batch_size}) must reach "
-                f"entry.max_batch_size ({self.entry.max_batch_size})"
+                f"max_rows ({self.max_rows})"
             )
         return self
 
@@ -84,11 +86,18 @@ class ModelParameters(Settings):
 
 
 class EntryParameters(ModelParameters):
-    """Parameters of the entry model. ``labels``: in the order of ``PROBABILITIES``."""
+    """Parameters of the entry model.
 
+    ``bundle_sums`` is the SHA-256 of the bundle's list of hashes, and so stands for the bundle;
+    ``labels`` are in the order of ``PROBABILITIES``.
+    """
+
+    bundle_sums: str
     labels: tuple[str, ...]
     explain: bool
     max_in_flight: PositiveInt
+    max_waiting: PositiveInt
+    timeout_ms: PositiveInt
     max_windows: PositiveInt  # sent to the audio encoder at a time
 
     @field_validator("labels", mode="before")

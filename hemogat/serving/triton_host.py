@@ -18,8 +18,8 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from hemogat import contract
-from hemogat.errors import InputError
-from hemogat.runtime.bundle import Bundle
+from hemogat.errors import BundleError, InputError
+from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.sessions import Arrays, open_session
 from hemogat.serving.model_configs import served_graph
 from hemogat.serving.settings import EngineParameters, EntryParameters
@@ -41,36 +41,37 @@ class EntryHost:
     """The entry model: answers each request when it is ready, however long others take.
 
     ``execute`` only starts the work, on an event loop in another thread, and each response is
-    sent by its request's response sender. So a long clip holds up neither the requests that came
-    with it nor those that come later, and one process serves many requests.
+    sent by its request's response sender. So one process serves many requests, and a long clip
+    holds up none of them. The queue is kept here too, with its limits.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the bundle, checking its files, and start the event loop."""
         config = json.loads(args["model_config"])
         parameters = EntryParameters.from_model_config(config)
-        self._free_slots = threading.Semaphore(parameters.max_in_flight)
+        self._limits = parameters
+        self._accepted = 0
         self._preparing = ThreadPoolExecutor(threads_per_instance(1), "prepare")
         # Triton's async_exec waits for an inner model in a thread of the loop's default executor.
         self._waiting = ThreadPoolExecutor(MAX_INNER_CALLS, "wait")
         graphs = (served_graph(g, explain=parameters.explain) for g in contract.GRAPHS.values())
         self._outputs = {graph.name: [o.name for o in graph.outputs] for graph in graphs}
         self._entry = Entry(
-            Bundle.open(parameters.bundle),
+            _open_pinned(parameters),
             self._infer,
             self._preparing,
             max_windows=parameters.max_windows,
             explain=parameters.explain,
         )
+        self._slots = asyncio.Semaphore(parameters.max_in_flight)
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._waiting)
         self._thread = threading.Thread(target=self._loop.run_forever, name="requests")
         self._thread.start()
 
     def execute(self, requests: Sequence[Any]) -> None:
-        """Start answering ``requests``; waits while ``max_in_flight`` are being answered."""
+        """Start answering ``requests``."""
         for request in requests:
-            self._free_slots.acquire()
             answer = self._answer(_rows(request), request.get_response_sender())
             asyncio.run_coroutine_threadsafe(answer, self._loop)
 
@@ -83,21 +84,38 @@ class EntryHost:
         self._waiting.shutdown()
 
     async def _answer(self, rows: Sequence[Row], sender: Any) -> None:
+        self._accepted += 1
         try:
             response = await self._respond(rows)
-            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         finally:
-            self._free_slots.release()
+            self._accepted -= 1
+        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _respond(self, rows: Sequence[Row]) -> Any:
+        limits = self._limits
+        if self._accepted > limits.max_in_flight + limits.max_waiting:
+            return _error_response(
+                f"overloaded: {limits.max_waiting} requests are waiting; try again later",
+                pb_utils.TritonError.UNAVAILABLE,
+            )
         try:
-            return _response(await self._entry.answer(rows))
+            work = asyncio.wait_for(self._work(rows), limits.timeout_ms / 1000)
+            return _response(await work)
+        except asyncio.TimeoutError:
+            return _error_response(
+                f"overloaded: not answered within {limits.timeout_ms} ms; try again later",
+                pb_utils.TritonError.UNAVAILABLE,
+            )
         except InputError as error:
             return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
         except InnerModelError as error:
             return _error_response(str(error), error.code)
         except Exception as error:  # the boundary: a request is answered whatever happens
             return _error_response(f"{type(error).__name__}: {error}")
+
+    async def _work(self, rows: Sequence[Row]) -> Arrays:
+        async with self._slots:
+            return await self._entry.answer(rows)
 
     async def _infer(self, graph: str, feeds: Arrays) -> Arrays:
         """Run ``graph`` on its Triton model; raises InnerModelError."""
@@ -129,6 +147,9 @@ class EngineHost:
             engine=parameters.engine,
             precision=parameters.precision,
             threads=parameters.threads or threads_per_instance(instances),
+            # Measured on 2 cores: spinning encoders, which work at the same time, take up to
+            # twice as long.
+            spinning=False,
         )
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
@@ -142,6 +163,16 @@ class EngineHost:
             else _response({name: result[name] for name in self._outputs})
             for result in run_requests(self._session, feeds)
         ]
+
+
+def _open_pinned(parameters: EntryParameters) -> Bundle:
+    bundle = Bundle.open(parameters.bundle)
+    if sha256_of(bundle.path / SUMS_FILE) != parameters.bundle_sums:
+        raise BundleError(
+            f"{bundle.path}: is another bundle than the one that this model repository was "
+            "generated from; generate it again"
+        )
+    return bundle
 
 
 def _rows(request: Any) -> list[Row]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +104,22 @@ def test_an_error_in_the_block_stops_it_with_hanging_children(
         interrupted(TritonServer(echo))
     assert survivors(groups[0]) == []
     assert shared_memory() == before
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux's setpriv")
+def test_a_killed_parent_takes_the_server_with_it(echo: Path, survivors: Processes) -> None:
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from hemogat.serving.server import TritonServer\n"
+        "with TritonServer(Path(sys.argv[1])) as server:\n"
+        "    print(server.pid, flush=True); time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script, str(echo)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        group = int(parent.stdout.readline())
+        parent.kill()
+    assert survivors(group) == []
 
 
 def test_a_server_that_ends_by_itself_is_reported(echo: Path, survivors: Processes) -> None:

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from pydantic import ValidationError
+from tritonclient.grpc import model_config_pb2
+
+from hemogat.errors import BundleError, InputError
+from hemogat.runtime.bundle import Bundle
+from hemogat.serving.model_configs import model_configs
+from hemogat.serving.repository import is_repository, write_repository
+from hemogat.serving.settings import BatchingSettings, RepositorySettings
+
+MODELS = ("hemogat", "hemogat_audio_encoder", "hemogat_text_encoder", "hemogat_fusion")
+
+
+def read_config(repository: Path, model: str) -> model_config_pb2.ModelConfig:
+    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+@pytest.fixture
+def repository(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return write_repository(tiny_bundle, tmp_path / "models")
+
+
+def test_what_is_written_parses_back_to_the_same_messages(
+    repository: Path, tiny_bundle: Path
+) -> None:
+    configs = model_configs(Bundle.open(tiny_bundle), RepositorySettings())
+    assert {config.name for config in configs} == set(MODELS)
+    assert sorted(path.name for path in repository.iterdir()) == sorted(MODELS)
+    for config in configs:
+        assert read_config(repository, config.name) == config
+        model = repository / config.name / "1" / "model.py"
+        assert "as TritonPythonModel" in model.read_text()
+
+
+def test_tensors_follow_the_contract_and_the_bundle(repository: Path, tiny_bundle: Path) -> None:
+    dims = Bundle.open(tiny_bundle).manifest.dims
+
+    def tensors(model: str) -> dict[str, list[int]]:
+        config = read_config(repository, model)
+        return {tensor.name: list(tensor.dims) for tensor in (*config.input, *config.output)}
+
+    assert tensors("hemogat") == {
+        "AUDIO": [1], "TEXT": [1], "LABEL": [1], "PROBABILITIES": [3], "MODALITIES": [1],
+    }  # fmt: skip
+    assert tensors("hemogat_audio_encoder") == {"windows": [16000], "audio_embedding": [dims.audio]}
+    assert tensors("hemogat_text_encoder") == {
+        "input_ids": [-1], "attention_mask": [-1], "text_embedding": [dims.text],
+    }  # fmt: skip
+    assert tensors("hemogat_fusion") == {
+        "audio_embedding": [dims.audio], "text_embedding": [dims.text], "present": [2],
+        "probabilities": [3],
+    }  # fmt: skip
+    assert all(tensor.optional for tensor in read_config(repository, "hemogat").input)
+
+
+def test_neighbours_leave_the_server_only_when_asked_for(tiny_bundle: Path, tmp_path: Path) -> None:
+    settings = RepositorySettings(explain=True)
+    explaining = write_repository(tiny_bundle, tmp_path / "models", settings)
+    slots = Bundle.open(tiny_bundle).manifest.slots
+    outputs = {tensor.name: tensor for tensor in read_config(explaining, "hemogat").output}
+    assert list(outputs["NEIGHBOURS"].dims) == list(outputs["SIMILARITIES"].dims) == [slots]
+
+
+def test_settings_reach_the_configuration(tiny_bundle: Path, tmp_path: Path) -> None:
+    settings = RepositorySettings(
+        instances=2, threads=3, max_rows=4, audio_encoder=BatchingSettings(
+            max_batch_size=8, queue_delay_us=123
+        )
+    )  # fmt: skip
+    out = write_repository(tiny_bundle, tmp_path / "models", settings)
+    entry, encoder = read_config(out, "hemogat"), read_config(out, "hemogat_audio_encoder")
+    assert entry.max_batch_size == 4
+    assert entry.parameters["max_windows"].string_value == "8"
+    assert encoder.max_batch_size == 8
+    assert encoder.dynamic_batching.max_queue_delay_microseconds == 123
+    assert encoder.parameters["threads"].string_value == "3"
+    assert [group.count for group in encoder.instance_group] == [2]
+
+
+def test_no_model_has_a_queue_policy(repository: Path) -> None:
+    # With one, requests that come just as an instance finishes lie for 500 ms in Triton 2.51.
+    for model in MODELS:
+        assert not read_config(repository, model).dynamic_batching.HasField("default_queue_policy")
+
+
+def test_every_token_bucket_is_warmed_up(repository: Path, tiny_bundle: Path) -> None:
+    buckets = Bundle.open(tiny_bundle).manifest.text.token_buckets
+    warmups = read_config(repository, "hemogat_text_encoder").model_warmup
+    assert [list(warmup.inputs["input_ids"].dims) for warmup in warmups] == [[b] for b in buckets]
+
+
+def test_rows_that_the_fusion_model_cannot_take_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"fusion.max_batch_size \(32\) must reach max_rows"):
+        RepositorySettings(max_rows=33)
+
+
+def test_generating_again_replaces_everything(repository: Path, tiny_bundle: Path) -> None:
+    stale = repository / "hemogat" / "stale"
+    stale.touch()
+    write_repository(tiny_bundle, repository, RepositorySettings(instances=2))
+    assert not stale.exists()
+    assert read_config(repository, "hemogat").instance_group[0].count == 2
+    assert [path.name for path in repository.parent.iterdir()] == [repository.name]
+
+
+def test_other_folders_are_not_replaced(tiny_bundle: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.txt"
+    precious.touch()
+    with pytest.raises(InputError, match="exists already"):
+        write_repository(tiny_bundle, tmp_path)
+    assert list(tmp_path.iterdir()) == [precious]
+
+
+def test_a_broken_bundle_leaves_the_earlier_repository(
+    repository: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(tiny_bundle, tmp_path / "broken")
+    (broken / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"tokenizer\.json: is altered"):
+        write_repository(broken, repository)
+    assert read_config(repository, "hemogat").parameters["bundle"].string_value == str(tiny_bundle)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        write_repository(tmp_path / "nothing", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_repository_is_told_from_other_folders(repository: Path, tiny_bundle: Path) -> None:
+    assert is_repository(repository)
+    assert not is_repository(tiny_bundle)
+    assert not is_repository(repository / "nothing")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hemogat.errors import BundleError, ServerError
+from hemogat.serving.client import Client
+from hemogat.serving.repository import write_repository
+from hemogat.serving.serve import serve
+from hemogat.serving.settings import RepositorySettings
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from hemogat.serving.serve import serve
+
+def say(line):
+    print(line, flush=True)
+
+serve(Path(sys.argv[1]), http_port=0, grpc_port=0, metrics_port=0, on_status=say)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_a_bundle_until_told_to_stop(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    survivors: Callable[[int], list[int]],
+) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(tiny_bundle)]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        announced = next(line for line in lines if line.startswith("Triton "))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        grpc_url = announced.split("gRPC ")[1].split(",")[0]
+        with Client(grpc_url) as client:
+            assert client.predict(text="stop that").modalities == ("text",)
+        assert list(tmp_path.iterdir())
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert len(children) == 1
+    assert survivors(int(children[0])) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_for_a_generated_repository_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    repository = write_repository(tiny_bundle, tmp_path / "models")
+    with pytest.raises(ServerError, match="cannot be given settings"):
+        serve(repository, settings=RepositorySettings(instances=2))
+
+
+def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        serve(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is before
