@@ -147,9 +147,6 @@ class EngineHost:
             engine=parameters.engine,
             precision=parameters.precision,
             threads=parameters.threads or threads_per_instance(instances),
-            # Measured on 2 cores: spinning encoders, which work at the same time, take up to
-            # twice as long.
-            spinning=False,
         )
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
