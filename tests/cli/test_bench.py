@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import Result
+
+from hemogat.benchmarks.latency_report import LatencyReport
+
+QUICK = ("bench", "--no-triton", "--utterances", "2", "--threads", "1")
+
+
+def test_the_latest_bundle_is_measured(
+    hemogat: Callable[..., Result], tiny_bundle: Path, workspace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_bundle, workspace / "tiny" / "bundle")
+    result = hemogat(*QUICK, "--json", "--out", tmp_path / "reports")
+    assert result.exit_code == 0, result.stderr
+    report = LatencyReport.model_validate_json(result.stdout)
+    assert (report.settings.utterances, report.settings.threads) == (2, 1)
+    assert report.in_process["end_to_end"].n == 2
+    assert report.triton is None
+    (written,) = (tmp_path / "reports").glob("*.json")
+    assert json.loads(written.read_text()) == json.loads(result.stdout)
+    assert f"latest bundle: {workspace / 'tiny' / 'bundle'}" in result.stderr
+    assert f"report: {written}" in result.stderr
+
+
+def test_the_table_has_every_stage(hemogat: Callable[..., Result], tiny_bundle: Path) -> None:
+    result = hemogat(*QUICK, tiny_bundle)
+    assert result.exit_code == 0, result.stderr
+    stages = [line.split()[2] for line in result.stdout.splitlines() if line.startswith("in proc")]
+    assert stages[0] == "decode"
+    assert stages[-1] == "end_to_end"
+
+
+def test_refusals(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "hemogat export" in refused("bench")
+    assert f"{tmp_path}: is not a bundle" in refused("bench", tmp_path)
