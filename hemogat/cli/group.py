@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hemogat.errors import HemogatError
+from hemogat.errors import HemogatError, IncompleteError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -29,6 +29,14 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt as error:
             _say("interrupted")
             raise typer.Exit(INTERRUPTED) from error
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "hemogat":
+                raise  # a fault of ours, which no installation mends
+            _say(
+                f"error: {error.name} is not installed; install what hemogat needs with: "
+                f"pip install hemogat"
+            )
+            raise typer.Exit(IncompleteError.exit_code) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader left, which typer ends quietly
                 raise

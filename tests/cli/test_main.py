@@ -115,3 +115,11 @@ def test_a_missing_package_exits_with_3_and_names_the_extra(
     last = process.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert f"pip install 'hemogat[{extra}]'" in last
+
+
+def test_an_incomplete_installation_exits_with_3(hemogat_process: Process, tmp_path: Path) -> None:
+    process = hemogat_process("predict", tmp_path, "--text", "hello", without=("soundfile",))
+    assert process.returncode == 3
+    assert process.stderr == (
+        "error: soundfile is not installed; install what hemogat needs with: pip install hemogat\n"
+    )
