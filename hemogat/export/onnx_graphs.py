@@ -169,6 +169,9 @@ def _save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "hemogat", None
     model.graph.name = spec.name
+    model.graph.metadata_props.clear()  # torch's own listing of the program
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         # The exporter leaves stack traces there, with the paths of the machine that exported.
         node.metadata_props.clear()
