@@ -54,8 +54,19 @@ def _print_summary(summary: DemoSummary) -> None:
             (f"ONNX and Triton {triton.version}", str(triton.requests), *_differences(triton)),
         ),
     )
-    figures = list(next(iter(summary.latency_ms.values())))
     typer.echo()
+    _print_times(summary)
+    typer.echo()
+    utterances = (f"{count} {split}" for split, count in summary.utterances.items())
+    print_facts({"utterances": ", ".join(utterances), **summary.paths})
+
+
+def _differences(compared: DemoParity | DemoTriton) -> tuple[str, str]:
+    return f"{compared.max_abs_diff:.1e}", str(compared.flips)
+
+
+def _print_times(summary: DemoSummary) -> None:
+    figures = list(next(iter(summary.latency_ms.values())))
     print_table(
         ("latency, ms",),
         figures,
@@ -70,9 +81,3 @@ def _print_summary(summary: DemoSummary) -> None:
         ("seconds",),
         ((stage, f"{seconds:.1f}") for stage, seconds in summary.duration_s.items()),
     )
-    typer.echo()
-    print_facts(summary.paths)
-
-
-def _differences(compared: DemoParity | DemoTriton) -> tuple[str, str]:
-    return f"{compared.max_abs_diff:.1e}", str(compared.flips)

@@ -60,9 +60,8 @@ def export(
     report = export_run(run, out, config, Progress(visible=True))
     if as_json:
         print_json({"bundle": str(report.bundle), "parity": report.parity.model_dump(mode="json")})
-        return
-    typer.echo(f"bundle: {report.bundle}")
-    _print_parity(report.bundle, report.parity)
+    else:
+        _print_parity(report.bundle, report.parity)
 
 
 def _config(recipe: Path | None, engine: str | None, precision: str | None) -> ExportConfig:
@@ -81,6 +80,7 @@ def _print_parity(bundle: Path, parity: ParityReport) -> None:
 
     opened = Bundle.open(bundle, verify=False)
     sizes = {m.graph: model_bytes(opened, m.path) for m in opened.manifest.models}
+    typer.echo(f"bundle: {bundle}")
     typer.echo(f"parity with torch over {parity.utterances} utterances:")
     print_table(
         ("component",),

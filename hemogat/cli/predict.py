@@ -18,6 +18,7 @@ from hemogat.cli.output import (
 
 if TYPE_CHECKING:
     from hemogat.runtime.manifest_prediction import ManifestPredictions
+    from hemogat.runtime.pipeline import Pipeline
     from hemogat.runtime.prediction import Prediction
 
 
@@ -58,23 +59,14 @@ def predict(
     from hemogat.runtime.pipeline import Pipeline
 
     pipeline = Pipeline.load(bundle)
-    if manifest is None or out is None:
-        prediction = pipeline(audio, text)
-        if as_json:
-            print_json(prediction.to_dict())
-        else:
-            _print_prediction(prediction)
+    if manifest is not None and out is not None:
+        _predict_manifest(pipeline, manifest, out, skip_bad, as_json)
         return
-    from hemogat.progress import Progress
-    from hemogat.runtime.manifest_prediction import predict_manifest
-
-    predictions = predict_manifest(
-        pipeline, manifest, out, skip_bad=skip_bad, progress=Progress(visible=True)
-    )
+    prediction = pipeline(audio, text)
     if as_json:
-        print_json(_manifest_json(predictions))
+        print_json(prediction.to_dict())
     else:
-        _print_predictions(predictions)
+        _print_prediction(prediction)
 
 
 def _check_usage(
@@ -87,6 +79,21 @@ def _check_usage(
         raise typer.BadParameter("--manifest needs --out, the CSV file to write")
     if manifest is None and (out is not None or skip_bad):
         raise typer.BadParameter("--out and --skip-bad belong to --manifest")
+
+
+def _predict_manifest(
+    pipeline: Pipeline, manifest: Path, out: Path, skip_bad: bool, as_json: bool
+) -> None:
+    from hemogat.progress import Progress
+    from hemogat.runtime.manifest_prediction import predict_manifest
+
+    predictions = predict_manifest(
+        pipeline, manifest, out, skip_bad=skip_bad, progress=Progress(visible=True)
+    )
+    if as_json:
+        print_json(_manifest_json(predictions))
+    else:
+        _print_predictions(predictions)
 
 
 def _print_prediction(prediction: Prediction) -> None:

@@ -50,12 +50,8 @@ def train(
     run = train_run(settings, manifest, out or default_run(settings.name), Progress(visible=True))
     evaluation = _evaluate(run)
     if as_json:
-        print_json(
-            {
-                "run": str(run.path),
-                "evaluation": evaluation and evaluation.model_dump(mode="json"),
-            }
-        )
+        figures = evaluation and evaluation.model_dump(mode="json")
+        print_json({"run": str(run.path), "evaluation": figures})
         return
     typer.echo(f"run: {run.path}")
     if evaluation:

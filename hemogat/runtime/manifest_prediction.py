@@ -85,18 +85,17 @@ def predict_manifest(
     skipped: list[SkippedRow] = []
     with (progress or Progress()).stage("Predict", len(rows)) as stage:
         for start in range(0, len(rows), _AT_ONCE):
-            batch = rows[start : start + _AT_ONCE]
             usable: list[tuple[Row, PreparedUtterance]] = []
-            for row in batch:
+            for row in rows[start : start + _AT_ONCE]:
                 try:
                     usable.append((row, _prepare(pipeline, row, manifest)))
                 except InputError as error:
                     if not skip_bad:
                         raise
                     skipped.append(SkippedRow(row.id, str(error)))
+                stage.advance()
             predictions = pipeline.classify([utterance for _, utterance in usable])
             answered += zip((row for row, _ in usable), predictions, strict=True)
-            stage.advance(len(batch))
     if not answered:
         raise InputError(
             f"{manifest}: none of its rows can be used; the first: {skipped[0].reason}"
@@ -122,6 +121,13 @@ def _read(manifest: Path) -> list[Row]:
         raise InputError(
             f"{manifest}: expected a column 'audio' or 'text', found {','.join(header)!r}"
         )
+    row_by_id: dict[str, int] = {}
+    for row in rows:
+        first = row_by_id.setdefault(row.id, row.number)
+        if first != row.number:  # nobody could tell their answers apart
+            raise InputError(
+                f"{manifest}: row {row.number}: id {row.id!r} is already that of row {first}"
+            )
     return rows
 
 

@@ -139,10 +139,11 @@ def test_nothing_but_bad_rows_is_refused(pipeline: Pipeline, tmp_path: Path, out
     ("lines", "expected"),
     [
         (("audio,text",), "holds no rows"),
+        (("id,text", "a,hello", "b,hi", "a,bye"), "row 4: id 'a' is already that of row 2"),
         (("file,words", "a.wav,hello"), "expected a column 'audio' or 'text', found 'file,words'"),
     ],
 )
-def test_a_file_without_inputs_is_refused(
+def test_a_file_that_makes_no_sense_is_refused(
     pipeline: Pipeline, tmp_path: Path, out: Path, lines: tuple[str, ...], expected: str
 ) -> None:
     with pytest.raises(InputError, match=expected):
