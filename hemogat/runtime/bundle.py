@@ -127,12 +127,15 @@ class Bundle:
         that opens what its parent has verified).
 
         Raises:
-            BundleError: not a bundle, of an unknown version, or a file missing or altered.
+            BundleError: not a bundle, of an unknown version, or a file missing, altered or added.
         """
         folder = Path(path)
-        manifest = _read_manifest(folder)
-        if verify:
-            _verify(folder, manifest)
+        try:
+            manifest = _read_manifest(folder)
+            if verify:
+                _verify(folder, manifest)
+        except OSError as error:
+            raise BundleError(f"{error.filename}: cannot be read ({error.strerror})") from error
         return cls(folder, manifest)
 
     def graph_path(self, graph: GraphName, engine: Engine, precision: Precision) -> Path:
@@ -172,9 +175,14 @@ def sha256_of(path: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write ``SHA256SUMS`` over every file below ``folder``."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS_FILE)
-    lines = [f"{sha256_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in _files(folder)]
     (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _files(folder: Path) -> list[str]:
+    """Return every file below ``folder`` but its list of hashes, by the path inside."""
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in names if name != SUMS_FILE)
 
 
 def _read_manifest(folder: Path) -> BundleManifest:
@@ -203,9 +211,12 @@ def _read_manifest(folder: Path) -> BundleManifest:
 
 def _verify(folder: Path, manifest: BundleManifest) -> None:
     sums = _read_sums(folder / SUMS_FILE)
-    for name in (MANIFEST_FILE, *_referenced(manifest)):
-        if name not in sums:
-            raise BundleError(f"{folder}: {name} is not in {SUMS_FILE}; export the bundle again")
+    # What is there counts too: a graph's external data is named in the graph alone.
+    unlisted = sorted({*_referenced(manifest), *_files(folder)} - sums.keys())
+    if unlisted:
+        raise BundleError(
+            f"{folder}: {unlisted[0]} is not in {SUMS_FILE}; remove it or export the bundle again"
+        )
     for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
