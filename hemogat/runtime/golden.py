@@ -75,7 +75,7 @@ def check_golden(pipeline: Pipeline) -> float:
         difference = float(
             np.abs(np.subtract(list(found.probabilities.values()), case.probabilities)).max()
         )
-        if found.label != case.label or difference > allowed:
+        if found.label != case.label or not difference <= allowed:  # also true of NaN
             raise ParityError(
                 f"{pipeline.bundle.path}: golden case {number}: expected {case.label} within "
                 f"{allowed:g}, found {found.label}, {difference:.2g} off; this machine or its "
