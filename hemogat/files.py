@@ -47,10 +47,17 @@ def folder_written_whole(path: Path, *, replace_if_has: str | None = None) -> It
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        os.chmod(temporary, 0o755)
+        _make_readable(temporary)
         _swap_in(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _make_readable(folder: Path) -> None:
+    """Let other users read, such as a server's: mkdtemp and safetensors keep them out."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _holds(path: Path, name: str | None) -> bool:
