@@ -98,11 +98,11 @@ class Pipeline:
             InputError: an utterance cannot be used; the message names it and says why.
         """
         if not isinstance(audio, list) and not isinstance(text, list):
-            return self.classify([self.preprocessor.prepare(audio, text)])[0]
+            return self.classify([self.preprocessor.prepare(audio, text, name=_path(audio))])[0]
         audios, texts = _paired(audio, text)
         return self.classify(
             [
-                self.preprocessor.prepare(a, t, name=None if isinstance(a, str) else f"item {i}")
+                self.preprocessor.prepare(a, t, name=_item(i, a))
                 for i, (a, t) in enumerate(zip(audios, texts, strict=True))
             ]
         )
@@ -180,6 +180,16 @@ class Pipeline:
             for slot, (row, similarity) in enumerate(pairs)
             if row >= 0
         )
+
+
+def _path(audio: AudioSource | None) -> str | None:
+    return None if audio is None or isinstance(audio, bytes) else os.fspath(audio)
+
+
+def _item(number: int, audio: AudioSource | None) -> str:
+    """Return what errors call an item of a list."""
+    path = _path(audio)
+    return f"item {number}" if path is None else f"item {number} ({path})"
 
 
 def _paired(
