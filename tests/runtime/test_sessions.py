@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from hemogat.errors import BundleError
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.sessions import EngineSession, open_session
+
+
+def test_a_session_speaks_the_contracts_names(tiny_bundle: Path) -> None:
+    session = open_session(Bundle.open(tiny_bundle), "fusion")
+    assert set(session.inputs) == {"audio_embedding", "text_embedding", "present"}
+    assert session.outputs == (
+        "logits",
+        "probabilities",
+        "neighbours",
+        "similarities",
+        "attention",
+    )
+    feeds = {
+        "audio_embedding": np.ones((2, 16), np.float32),
+        "text_embedding": np.ones((2, 16), np.float32),
+        "present": np.ones((2, 2), bool),
+        "unused": np.zeros(1),
+    }
+    found = session.run(feeds)
+    assert found["probabilities"].shape == (2, 3)
+    assert_allclose(found["attention"].sum(axis=1), 1, atol=1e-6)
+
+
+def test_inputs_need_not_be_contiguous(tiny_bundle: Path) -> None:
+    session = open_session(Bundle.open(tiny_bundle), "audio_encoder")
+    windows = np.random.default_rng(0).standard_normal((16_000, 2)).astype(np.float32)
+    one = session.run({"windows": windows.T})["audio_embedding"]
+    other = session.run({"windows": windows.T.copy()})["audio_embedding"]
+    assert_allclose(one, other, rtol=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph"])
+def test_a_file_that_is_no_graph_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BundleError) as caught:
+        EngineSession(str(path))
+    assert str(caught.value).startswith(f"{path}: ONNX Runtime cannot load it")
+    assert "\n" not in str(caught.value)
