@@ -6,51 +6,26 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hemogat import contract
-from hemogat.contract import Modality
 from hemogat.errors import InputError, ServerError
 from hemogat.optional import require
+from hemogat.serving.predictions import ServedNeighbour, ServedPrediction, read_predictions
 from hemogat.serving.settings import EntryParameters
+
+__all__ = ["Client", "ModelStatistics", "Protocol", "ServedNeighbour", "ServedPrediction"]
 
 Protocol = Literal["grpc", "http"]
 Audio = str | os.PathLike[str] | bytes
 
 DEFAULT_URLS: dict[Protocol, str] = {"grpc": "127.0.0.1:8001", "http": "127.0.0.1:8000"}
 _BAD_REQUEST = frozenset({"StatusCode.INVALID_ARGUMENT", "400"})
-
-
-@dataclass(frozen=True)
-class ServedNeighbour:
-    """One bank row that the utterance was linked to, and the cosine that linked it."""
-
-    row: int
-    similarity: float
-
-
-@dataclass(frozen=True)
-class ServedPrediction:
-    """The emotion of one utterance, as the server answered.
-
-    ``probabilities`` has every label, in the model's order; ``modalities`` names the inputs that
-    were used; ``neighbours`` is empty unless the repository was generated to explain.
-    """
-
-    label: str
-    probabilities: dict[str, float]
-    modalities: tuple[Modality, ...]
-    neighbours: tuple[ServedNeighbour, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts, lists and numbers, ready for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -86,14 +61,10 @@ class Client:
         self, url: str | None = None, protocol: Protocol = "grpc", *, timeout_s: float = 60.0
     ) -> None:
         self._url = url or DEFAULT_URLS[protocol]
-        self._protocol = protocol
-        self._timeout_s = timeout_s
         self._triton = require(f"tritonclient.{protocol}", extra="serve")
         self._exception = require("tritonclient.utils", extra="serve").InferenceServerException
-        timeouts = {"connection_timeout": timeout_s, "network_timeout": timeout_s}
-        self._client = self._triton.InferenceServerClient(
-            self._url, **(timeouts if protocol == "http" else {})
-        )
+        options = _grpc_options(self._url) if protocol == "grpc" else _http_options(timeout_s)
+        self._client = self._triton.InferenceServerClient(self._url, **options)
         # Over HTTP the time limit belongs to the connection, over gRPC to each call.
         self._limit = {"client_timeout": timeout_s} if protocol == "grpc" else {}
         # Over HTTP metadata is a dict anyway.
@@ -178,17 +149,18 @@ class Client:
             raise InputError(
                 f"expected as many texts as audio inputs ({len(audio)}), found {len(texts)}"
             )
+        names = [_name(source, number) for number, source in enumerate(audio)]
         facts = self._model_facts()
         predictions: list[ServedPrediction] = []
         for start in range(0, len(audio), facts.max_batch_size):
             rows = slice(start, start + facts.max_batch_size)
-            predictions += self._request(audio[rows], texts[rows], facts.labels)
+            result = self._infer(audio[rows], texts[rows], names[rows])
+            predictions += read_predictions(result, facts.labels)
         return predictions
 
-    def _request(
-        self, audio: Sequence[Audio | None], texts: Sequence[str | None], labels: Sequence[str]
-    ) -> list[ServedPrediction]:
-        names = [_name(source, row) for row, source in enumerate(audio)]
+    def _infer(
+        self, audio: Sequence[Audio | None], texts: Sequence[str | None], names: Sequence[str]
+    ) -> Any:
         columns = {
             contract.AUDIO_INPUT.name: [_read(*pair) for pair in zip(audio, names, strict=True)],
             # A lone surrogate has no UTF-8; passed through, the server refuses it by name.
@@ -200,8 +172,7 @@ class Client:
         # The server takes an empty row as absent; an input that all rows lack is not sent.
         tensors = [self._tensor(name, rows) for name, rows in columns.items() if any(rows)]
         with self._errors(names):
-            result = self._client.infer(contract.ENTRY_MODEL, tensors, **self._limit)
-        return _predictions(result, labels)
+            return self._client.infer(contract.ENTRY_MODEL, tensors, **self._limit)
 
     def _tensor(self, name: str, rows: list[bytes]) -> Any:
         tensor = self._triton.InferInput(name, [len(rows), 1], "BYTES")
@@ -236,9 +207,21 @@ class Client:
             ) from error
 
 
-def _name(source: Audio | None, row: int) -> str:
+def _http_options(timeout_s: float) -> dict[str, Any]:
+    return {"connection_timeout": timeout_s, "network_timeout": timeout_s}
+
+
+def _grpc_options(url: str) -> dict[str, Any]:
+    if url.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+        return {}
+    # gRPC would ask the proxy that the environment may name even for this machine.
+    unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+    return {"channel_args": [*unlimited, ("grpc.enable_http_proxy", 0)]}
+
+
+def _name(source: Audio | None, number: int) -> str:
     if source is None or isinstance(source, bytes):
-        return f"utterance {row}"
+        return f"utterance {number}"
     return os.fspath(source)
 
 
@@ -260,32 +243,3 @@ def _rename_row(message: str, names: Sequence[str]) -> str:
         return match[1] + names[row] if row < len(names) else match[0]
 
     return re.sub(r"^(text of |)row (\d+)\b", name, message)
-
-
-def _predictions(result: Any, labels: Sequence[str]) -> list[ServedPrediction]:
-    answered = result.as_numpy(contract.LABEL_OUTPUT.name)[:, 0]
-    probabilities = result.as_numpy(contract.PROBABILITIES_OUTPUT.name)
-    modalities = result.as_numpy(contract.MODALITIES_OUTPUT.name)[:, 0]
-    neighbours = result.as_numpy(contract.NEIGHBOURS_OUTPUT.name)
-    similarities = result.as_numpy(contract.SIMILARITIES_OUTPUT.name)
-    return [
-        ServedPrediction(
-            label=answered[row].decode(),
-            probabilities=dict(zip(labels, probabilities[row].tolist(), strict=True)),
-            modalities=tuple(modalities[row].decode().split(",")),
-            neighbours=()
-            if neighbours is None
-            else _neighbours(neighbours[row], similarities[row]),
-        )
-        for row in range(len(answered))
-    ]
-
-
-def _neighbours(
-    rows: NDArray[np.int64], similarities: NDArray[np.float32]
-) -> tuple[ServedNeighbour, ...]:
-    return tuple(
-        ServedNeighbour(int(row), float(similarity))
-        for row, similarity in zip(rows, similarities, strict=True)
-        if row >= 0
-    )

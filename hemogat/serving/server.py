@@ -75,6 +75,7 @@ class TritonServer:
             "metrics": metrics_port,
         }
         self._log_path = log_path
+        self._log = Path(os.devnull)
         self._ready_timeout_s = ready_timeout_s
         self._on_status = on_status
         self._shm_prefix = f"hemogat_{os.getpid()}_{secrets.token_hex(4)}_"
@@ -128,10 +129,10 @@ class TritonServer:
         work_dir = Path(
             self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hemogat-triton-"))
         )
-        self._log_path = self._log_path or work_dir / "tritonserver.log"
+        self._log = self._log_path or work_dir / "tritonserver.log"
         try:
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            with self._log_path.open("wb") as log:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("wb") as log:
                 self._process = subprocess.Popen(
                     self._command(install, work_dir),
                     env=_environment(install),
@@ -206,10 +207,9 @@ class TritonServer:
         ]
 
     def _wait_until_ready(self) -> None:
-        assert self._log_path is not None
         deadline = time.monotonic() + self._ready_timeout_s
         self._on_status("starting tritonserver")
-        with self._log_path.open("rb") as log:
+        with self._log.open("rb") as log:
             while not self._is_ready():
                 self._report_loaded(log)
                 if self._process is None or self._process.poll() is not None:
@@ -253,11 +253,10 @@ class TritonServer:
         )
 
     def _last_lines(self) -> str:
-        assert self._log_path is not None
         # Triton logs a model's traceback as one long line, in several places.
         lines = (
             line.partition(r"\n")[0]
-            for line in self._log_path.read_text(errors="replace").splitlines()
+            for line in self._log.read_text(errors="replace").splitlines()
             if not _NOISE.match(line)
         )
         return "\n".join(list(dict.fromkeys(lines))[-LAST_LINES:])

@@ -168,9 +168,11 @@ def test_bad_input_is_refused(
 def test_a_bad_file_among_many_is_named(client: Client, tiny_clips: Path, tmp_path: Path) -> None:
     bad = tmp_path / "row 0.wav"
     bad.write_bytes((tiny_clips / "sad-00.wav").read_bytes()[:2000])
-    clips = [tiny_clips / "angry-00.wav"] * 17 + [bad]  # in the second request
+    good = tiny_clips / "angry-00.wav"
     with pytest.raises(InputError, match=rf"^{bad}: "):
-        client.predict_many(clips)
+        client.predict_many([good] * 17 + [bad])  # in the second request
+    with pytest.raises(InputError, match=r"^utterance 17: is not audio"):
+        client.predict_many([good] * 17 + [b"garbage" * 100])
 
 
 def test_a_list_for_each_input_must_be_as_long(client: Client, tiny_clips: Path) -> None:
@@ -185,6 +187,16 @@ def test_long_clips_are_answered_in_chunks(
     clip = tmp_path / "long.wav"
     soundfile.write(clip, 0.1 * np.sin(np.arange(40 * 16_000) / 20), 16_000)
     assert_same(client.predict(clip, "stop"), pipeline(str(clip), "stop"))
+
+
+def test_this_machine_is_reached_without_the_proxy(
+    connect: Callable[[Protocol], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for protocol in PROTOCOLS:
+        with connect(protocol) as client:
+            assert client.ready()
 
 
 def test_generic_clients_get_named_scores(server: TritonServer, pipeline: Pipeline) -> None:
