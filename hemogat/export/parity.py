@@ -1,19 +1,21 @@
 """The parity gate: an exported bundle must answer as the torch reference, decisions included.
 
 The candidate side is the pipeline that will serve. Encoders are compared on the same windows and
-tokens, the fusion graph on the reference's embeddings, and all of it end to end.
+tokens, the fusion graph on the reference's embeddings (also with one modality hidden, where the
+model answers such requests), and all of it end to end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hemogat.config import ParityConfig, Settings
+from hemogat.contract import MODALITIES, Modality
 from hemogat.data.audio import cut_windows
 from hemogat.errors import InputError, ParityError
 from hemogat.model.bank import Embeddings, InductiveHead
@@ -75,13 +77,19 @@ class Reference:
 class ReferenceAnswers:
     """What the reference gives for N utterances.
 
+    ``hidden``: what it gives with one modality hidden from the utterances that have both, by that
+    modality; empty for a model that needs all its modalities.
+
     Shapes:
         logits, probabilities: [N, labels]
+        similarities: [N, slots]
     """
 
     embeddings: Embeddings
     logits: Array
     probabilities: Array
+    similarities: Array
+    hidden: dict[Modality, ReferenceAnswers] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -92,8 +100,29 @@ def reference_answers(
     embeddings = extract_embeddings(
         rows, reference.audio_encoder, reference.text_encoder, window_samples, progress
     )
-    output = reference.head(embeddings.audio, embeddings.text, embeddings.present)
-    return ReferenceAnswers(embeddings, output.logits.numpy(), output.probabilities.numpy())
+    head = reference.head
+    modalities = MODALITIES if head.head.config.modality_dropout else ()
+    hidden = {m: _answers(head, _without(m, embeddings)) for m in modalities}
+    return _answers(head, embeddings, hidden)
+
+
+def _answers(
+    head: InductiveHead, e: Embeddings, hidden: dict[Modality, ReferenceAnswers] | None = None
+) -> ReferenceAnswers:
+    output = head(e.audio, e.text, e.present)
+    return ReferenceAnswers(
+        e,
+        output.logits.numpy(),
+        output.probabilities.numpy(),
+        output.similarities.numpy(),
+        hidden or {},
+    )
+
+
+def _without(modality: Modality, e: Embeddings) -> Embeddings:
+    present = e.present.clone()
+    present[e.present.all(dim=1), MODALITIES.index(modality)] = False
+    return Embeddings(e.audio, e.text, present)
 
 
 def compare(
@@ -119,7 +148,9 @@ def compare(
             audio += pipeline.embed_audio(part)
             text += pipeline.embed_text(part)
             stage.advance(len(part))
-        fused = pipeline.fuse(_pairs(expected.embeddings))
+        fusion = _fusion_rows(pipeline, "fusion", expected)
+        for modality, answers in expected.hidden.items():
+            fusion += _fusion_rows(pipeline, f"fusion without {modality}", answers)
         answered = pipeline.fuse(list(zip(audio, text, strict=True)))
     e = expected.embeddings
     return ParityReport(
@@ -129,8 +160,7 @@ def compare(
         rows=(
             _row("audio_encoder", "audio_embedding", *_both(e.audio, e.present[:, 0], audio)),
             _row("text_encoder", "text_embedding", *_both(e.text, e.present[:, 1], text)),
-            _decision("fusion", "logits", expected.logits, fused["logits"]),
-            _decision("fusion", "probabilities", expected.probabilities, fused["probabilities"]),
+            *fusion,
             _decision(
                 END_TO_END, "probabilities", expected.probabilities, answered["probabilities"]
             ),
@@ -164,6 +194,18 @@ def gate(report: ParityReport) -> None:
             )
 
 
+def _fusion_rows(pipeline: Pipeline, name: str, expected: ReferenceAnswers) -> list[ParityRow]:
+    found = pipeline.fuse(_pairs(expected.embeddings))
+    rows = [
+        _decision(name, "logits", expected.logits, found["logits"]),
+        _decision(name, "probabilities", expected.probabilities, found["probabilities"]),
+    ]
+    if pipeline.bundle.manifest.slots:
+        # Not the neighbours themselves: rounding orders rows that are equally similar.
+        rows.append(_row(name, "similarities", expected.similarities, found["similarities"]))
+    return rows
+
+
 def _prepared(row: PreparedRow, window_samples: int) -> PreparedUtterance:
     windows = None if row.samples is None else cut_windows(row.samples, window_samples)
     return PreparedUtterance(windows, row.tokens)
@@ -186,7 +228,9 @@ def _both(
 
 def _row(graph: str, output: str, expected: Array, found: Array) -> ParityRow:
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    cosine = (expected * found).sum(axis=1) / np.maximum(norms, 1e-12)
+    product = (expected * found).sum(axis=1)
+    # Rows of zeros have no direction: how far off they are is in the difference.
+    cosine = np.divide(product, norms, out=np.ones_like(product), where=norms != 0)
     return ParityRow(
         graph=graph,
         output=output,
