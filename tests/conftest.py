@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import soundfile
 
 from hemogat.config import Recipe
 from hemogat.data.manifest import Utterance, write_manifest
+
+# Tiny models gain nothing from torch's threads, which wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _WORDS = {"angry": "stop that right now", "calm": "the table is brown", "sad": "she left us alone"}
 _PITCH_HZ = {"angry": 330.0, "calm": 220.0, "sad": 110.0}
