@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from hemogat.config import ParityConfig
+from hemogat.data.manifest import read_manifest
+from hemogat.errors import InputError, ParityError
+from hemogat.export.parity import (
+    ParityReport,
+    ParityRow,
+    Reference,
+    ReferenceAnswers,
+    compare,
+    gate,
+    reference_answers,
+)
+from hemogat.model.bank import InductiveHead, freeze_bank
+from hemogat.progress import Progress
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.training.preparation import PreparedRow, prepare_rows
+from hemogat.training.run_directory import RunDirectory
+
+Change = Callable[[NDArray[Any]], NDArray[Any]]
+LIMITS = ParityConfig()
+SILENT = Progress()
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_run: Path, tiny_manifest: Path) -> list[PreparedRow]:
+    run = RunDirectory.open(tiny_run)
+    utterances = read_manifest(tiny_manifest).split("test")
+    return prepare_rows(utterances, run.record.recipe, run.tokenizer_path, SILENT)
+
+
+def reference_of(run_path: Path) -> Reference:
+    run = RunDirectory.open(run_path)
+    graph = run.record.recipe.graph
+    bank = freeze_bank(run.head(), run.features("train").embeddings, graph)
+    head = InductiveHead(run.head(), bank, graph).eval()
+    return Reference(run.audio_encoder(), run.text_encoder(), head)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_run: Path, rows: list[PreparedRow]) -> ReferenceAnswers:
+    return reference_answers(reference_of(tiny_run), rows, 16_000, SILENT)
+
+
+def parity(bundle: Path, rows: list[PreparedRow], expected: ReferenceAnswers) -> ParityReport:
+    pipeline = Pipeline(Bundle.open(bundle, verify=False))
+    return compare(pipeline, rows, expected, LIMITS, SILENT)
+
+
+def test_a_true_export_passes(
+    tiny_bundle: Path, rows: list[PreparedRow], expected: ReferenceAnswers
+) -> None:
+    report = parity(tiny_bundle, rows, expected)
+    gate(report)
+    assert report.utterances == 12
+    assert not report.enough_for_rates
+    compared = {(row.graph, row.output): row for row in report.rows}
+    assert set(compared) == {
+        ("audio_encoder", "audio_embedding"),
+        ("text_encoder", "text_embedding"),
+        ("fusion", "logits"),
+        ("fusion", "probabilities"),
+        ("fusion", "similarities"),
+        ("fusion without audio", "logits"),
+        ("fusion without audio", "probabilities"),
+        ("fusion without audio", "similarities"),
+        ("fusion without text", "logits"),
+        ("fusion without text", "probabilities"),
+        ("fusion without text", "similarities"),
+        ("end_to_end", "probabilities"),
+    }
+    assert report.end_to_end == compared["end_to_end", "probabilities"]
+    for (_, output), row in compared.items():
+        assert row.max_abs_diff < 1e-5
+        assert row.min_cosine > 0.99999
+        assert row.flips == (0 if output in ("logits", "probabilities") else None)
+
+
+def raised(value: NDArray[Any]) -> NDArray[Any]:
+    value.flat[0] += 2
+    return value
+
+
+def not_a_number(value: NDArray[Any]) -> NDArray[Any]:
+    value.flat[0] = np.nan
+    return value
+
+
+@pytest.mark.parametrize("change", [raised, not_a_number])
+@pytest.mark.parametrize(
+    ("graph", "weight", "where"),
+    [
+        ("fusion", "mlp.0.weight", "fusion logits"),
+        ("fusion", "states_2", "fusion logits"),
+        ("fusion", "missing.text", "fusion without text logits"),
+        ("audio_encoder", "pos_conv_embed.conv.bias", "audio_encoder audio_embedding"),
+        ("text_encoder", "embeddings.LayerNorm.bias", "text_encoder text_embedding"),
+    ],
+)
+def test_one_changed_weight_is_noticed(
+    graph: str,
+    weight: str,
+    where: str,
+    change: Change,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    rows: list[PreparedRow],
+    expected: ReferenceAnswers,
+    change_weight: Callable[[Path, str, Change], None],
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    change_weight(bundle / graph / "onnx-fp32" / "model.onnx", weight, change)
+    with pytest.raises(ParityError, match=f"^{where} over 12 utterances: expected within 0.0001"):
+        gate(parity(bundle, rows, expected))
+
+
+def test_one_changed_weight_of_the_reference_is_noticed(
+    tiny_run: Path, tiny_bundle: Path, rows: list[PreparedRow]
+) -> None:
+    reference = reference_of(tiny_run)
+    with torch.no_grad():
+        reference.head.head.mlp[0].weight[0] += 0.5
+    answers = reference_answers(reference, rows, 16_000, SILENT)
+    with pytest.raises(ParityError, match="fusion logits"):
+        gate(parity(tiny_bundle, rows, answers))
+
+
+def test_nothing_to_compare_on_is_refused(tiny_bundle: Path, expected: ReferenceAnswers) -> None:
+    with pytest.raises(InputError, match="expected utterances to compare on"):
+        parity(tiny_bundle, [], expected)
+
+
+def report_with(**row: Any) -> ParityReport:
+    good = {"graph": "fusion", "output": "logits", "max_abs_diff": 0.0, "min_cosine": 1.0}
+    return ParityReport(
+        utterances=3,
+        enough_for_rates=False,
+        limits=LIMITS,
+        rows=(ParityRow.model_validate(good), ParityRow.model_validate(good | row)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"max_abs_diff": 1.1e-4}, "expected within 0.0001 of the torch reference, found 0.00011"),
+        ({"max_abs_diff": float("nan")}, "found nan off"),
+        ({"max_abs_diff": float("inf")}, "found inf off"),
+        ({"min_cosine": 0.99}, "expected a cosine of at least 0.9999, found 0.990000"),
+        ({"min_cosine": float("nan")}, "found nan"),
+        ({"flips": 1}, "expected at most 0 flipped decisions, found 1"),
+    ],
+)
+def test_what_the_gate_refuses(row: dict[str, float], message: str) -> None:
+    with pytest.raises(ParityError, match=message) as caught:
+        gate(report_with(**row))
+    assert "nothing was written" in str(caught.value)
+
+
+@pytest.mark.parametrize("row", [{}, {"max_abs_diff": 1e-4}, {"min_cosine": 0.9999}, {"flips": 0}])
+def test_what_the_gate_lets_pass(row: dict[str, float]) -> None:
+    gate(report_with(**row))
