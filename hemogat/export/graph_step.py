@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnx.defs import OpSchema
@@ -65,16 +66,18 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 def topk_function(graph: GraphConfig, opset: int) -> ir.Function:
     """Build the function's body for a head that reads ``graph``'s modalities.
 
-    The numbers of neighbours are attributes of the call; ``graph`` only says whether a modality
-    takes part at all, since a search for no neighbours is no operator.
+    The numbers of neighbours are constants in it: engines want them constant, and ONNX Runtime
+    before 1.25 does not follow a reference to an attribute. The call has them as attributes all the
+    same, for a plugin. A modality that takes no part is not searched.
     """
     tape = Tape()
     inputs = {name: ir.Value(name=name) for name in _INPUTS}
     # Per modality: the rows found, their similarities, and which of these slots count.
     found: list[tuple[ir.Value, ir.Value, ir.Value]] = []
     for column, modality in enumerate(("audio", "text")):
-        if getattr(graph, f"k_{modality}"):
-            rows, similarities = _search(tape, inputs, modality)
+        k = graph.k_audio if modality == "audio" else graph.k_text
+        if k:
+            rows, similarities = _search(tape, inputs, modality, k)
             found.append((rows, similarities, _column(tape, inputs["present"], column)))
     if len(found) == 2:
         (audio_rows, _, has_audio), (text_rows, text_similarities, has_text) = found
@@ -93,16 +96,16 @@ def topk_function(graph: GraphConfig, opset: int) -> ir.Function:
     return ir.Function(FUNCTION_DOMAIN, TOPK_FUNCTION, graph=body, attributes=attributes)
 
 
-def _search(tape: Tape, inputs: dict[str, ir.Value], modality: str) -> tuple[ir.Value, ir.Value]:
+def _search(
+    tape: Tape, inputs: dict[str, ir.Value], modality: str, k: int
+) -> tuple[ir.Value, ir.Value]:
     """Return the k nearest bank rows of one modality and their cosines, best first."""
     query = inputs[modality]
     norm = tape.op("ReduceL2", [query, _ints(tape, 1)], {"keepdims": 1})
     unit = tape.op("Div", [query, tape.op("Max", [norm, _float(tape, 1e-12)])])
     cosine = tape.op("MatMul", [unit, inputs[f"{modality}_table"]])
-    given = ir.RefAttr("value_ints", f"k_{modality}", ir.AttributeType.INTS)
-    k = tape.op("Constant", [], {"value_ints": given})
     values, columns = tape.op_multi_out(
-        "TopK", [cosine, k], {"axis": 1, "largest": 1, "sorted": 1}, num_outputs=2
+        "TopK", [cosine, _ints(tape, k)], {"axis": 1, "largest": 1, "sorted": 1}, num_outputs=2
     )
     return tape.op("Gather", [inputs[f"{modality}_rows"], columns], {"axis": 0}), values
 
@@ -131,7 +134,9 @@ def _masked(tape: Tape, kept: ir.Value, values: ir.Value, fill: float) -> ir.Val
 
 
 def _ints(tape: Tape, value: int) -> ir.Value:
-    return tape.op("Constant", [], {"value_ints": [value]})
+    # As a tensor: "value_ints" is not seen by the shape inference of ONNX Runtime before 1.25.
+    tensor = ir.tensor(np.array([value], np.int64))
+    return tape.op("Constant", [], {"value": tensor})
 
 
 def _float(tape: Tape, value: float) -> ir.Value:
