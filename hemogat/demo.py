@@ -8,22 +8,23 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
 from hemogat.benchmarks.statistics import LatencySummary
-from hemogat.config import ExportConfig, Recipe, Settings, load_settings
+from hemogat.config import ExportConfig, Settings
 from hemogat.data.demo_corpus import make_demo_corpus
 from hemogat.data.manifest import Utterance
 from hemogat.export.export_run import export_run
 from hemogat.files import write_atomic
 from hemogat.progress import Progress
+from hemogat.recipe_files import load_recipe
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.runtime.prediction import Prediction
 from hemogat.serving.client import Client, Protocol, ServedPrediction
+from hemogat.serving.locate import find_tritonserver
 from hemogat.serving.repository import write_repository
 from hemogat.serving.server import TritonServer
 from hemogat.training.evaluation import evaluate_run
@@ -94,34 +95,18 @@ def run_demo(out: Path, progress: Progress | None = None) -> DemoSummary:
     """
     progress = progress or Progress()
     timer = _Timer()
-    corpus, run, bundle = out / "corpus", out / "run", out / "bundle"
-    recipe = load_settings(Recipe, Path(str(files("hemogat") / "recipes" / "demo.yaml")))
+    paths = {name: out / name for name in ("corpus", "run", "bundle", "repository")}
+    find_tritonserver()  # missing, it is better said now than after training
     with timer.stage("corpus"):
-        utterances = _make_corpus(corpus, progress)
+        utterances = _make_corpus(paths["corpus"], progress)
     with timer.stage("train"):
-        trained = train(recipe, corpus / "manifest.csv", run, progress)
-        accuracy = evaluate_run(trained).accuracies()
+        manifest = paths["corpus"] / "manifest.csv"
+        run = train(load_recipe("demo"), manifest, paths["run"], progress)
+        accuracy = evaluate_run(run).accuracies()
     with timer.stage("export"):
-        parity = export_run(run, bundle, ExportConfig(), progress).parity
+        parity = export_run(run.path, paths["bundle"], ExportConfig(), progress).parity
     test = [u for u in utterances if u.split == "test"]
-    pipeline = Pipeline.load(bundle)
-    with ExitStack() as stack:
-        with timer.stage("serve"):
-            repository = write_repository(bundle, out / "repository")
-            with progress.stage("Start tritonserver") as stage:
-                server = TritonServer(
-                    repository,
-                    log_path=out / "tritonserver.log",
-                    on_status=lambda line: stage.advance(0, note=line),
-                )
-                stack.enter_context(server)
-            clients: dict[Protocol, Client] = {
-                "grpc": stack.enter_context(Client(server.grpc_url, "grpc")),
-                "http": stack.enter_context(Client(server.http_url, "http")),
-            }
-            triton = _compare_with_server(pipeline, clients, test, progress)
-        with timer.stage("measure"):
-            latency_ms = _measure(pipeline, clients, test, progress)
+    triton, latency_ms = _serve(paths["bundle"], paths["repository"], test, timer, progress)
     summary = DemoSummary(
         utterances={s: sum(u.split == s for u in utterances) for s in ("train", "val", "test")},
         accuracy=accuracy,
@@ -133,18 +118,38 @@ def run_demo(out: Path, progress: Progress | None = None) -> DemoSummary:
         triton=triton,
         latency_ms=latency_ms,
         duration_s=timer.duration_s,
-        paths={
-            "corpus": str(corpus),
-            "run": str(run),
-            "bundle": str(bundle),
-            "repository": str(repository),
-            "summary": str(out / SUMMARY_FILE),
-        },
+        paths={name: str(path) for name, path in paths.items()}
+        | {"summary": str(out / SUMMARY_FILE)},
         versions=installed_versions(_PACKAGES),
     )
     text = json.dumps(summary.model_dump(mode="json"), indent=1) + "\n"
     write_atomic(out / SUMMARY_FILE, text)
     return summary
+
+
+def _serve(
+    bundle: Path, repository: Path, test: Sequence[Utterance], timer: _Timer, progress: Progress
+) -> tuple[DemoTriton, dict[str, dict[str, float]]]:
+    """Start a server, compare its answers with the pipeline's, measure both, stop it."""
+    pipeline = Pipeline.load(bundle)
+    with ExitStack() as stack:
+        with timer.stage("serve"):
+            write_repository(bundle, repository)
+            with progress.stage("Start tritonserver") as stage:
+                server = TritonServer(
+                    repository,
+                    log_path=repository.with_name("tritonserver.log"),
+                    on_status=lambda line: stage.advance(0, note=line),
+                )
+                stack.enter_context(server)
+            clients: dict[Protocol, Client] = {
+                "grpc": stack.enter_context(Client(server.grpc_url, "grpc")),
+                "http": stack.enter_context(Client(server.http_url, "http")),
+            }
+            triton = _compare_with_server(pipeline, clients, test, progress)
+        with timer.stage("measure"):
+            latency_ms = _measure(pipeline, clients, test, progress)
+    return triton, latency_ms
 
 
 def _make_corpus(folder: Path, progress: Progress) -> tuple[Utterance, ...]:

@@ -86,27 +86,38 @@ def export_run(
         run.text_encoder(),
         InductiveHead(run.head(), bank, recipe.graph).eval(),
     )
+    with folder_written_whole(out, replace_if_has=MANIFEST_FILE) as folder:
+        parity = _fill(run, bank, reference, config, folder, progress)
+    return ExportReport(out, parity)
+
+
+def _fill(
+    run: RunDirectory,
+    bank: Bank,
+    reference: Reference,
+    config: ExportConfig,
+    folder: Path,
+    progress: Progress,
+) -> ParityReport:
+    recipe = run.record.recipe
     utterances = _test_utterances(run)
     rows = prepare_rows(utterances, recipe, run.tokenizer_path, progress)
     expected = reference_answers(reference, rows, recipe.audio.window_samples, progress)
-    with folder_written_whole(out, replace_if_has=MANIFEST_FILE) as folder:
-        models = _export_graphs(run, reference, bank, config, folder, progress)
-        shutil.copyfile(run.tokenizer_path, folder / _TOKENIZER)
-        _write_bank(run, bank, folder)
-        _write_golden(recipe, config, utterances, rows, expected, folder)
-        manifest = _manifest(run, reference, bank, models)
-        _write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
-        pipeline = Pipeline(Bundle(folder, manifest))
-        parity = compare(pipeline, rows, expected, config.parity, progress)
-        gate(parity)
-        metrics = evaluate_run(run)
-        _write_json(folder / "parity.json", parity.model_dump(mode="json"))
-        _write_json(folder / "metrics.json", metrics.model_dump(mode="json"))
-        (folder / "MODEL_CARD.md").write_text(
-            model_card(manifest, parity, metrics), encoding="utf-8"
-        )
-        write_sums(folder)
-    return ExportReport(out, parity)
+    models = _export_graphs(run, reference, bank, config, folder, progress)
+    shutil.copyfile(run.tokenizer_path, folder / _TOKENIZER)
+    _write_bank(run, bank, folder)
+    _write_golden(recipe, config, utterances, rows, expected, folder)
+    manifest = _manifest(run, reference, bank, models)
+    _write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    pipeline = Pipeline(Bundle(folder, manifest))
+    parity = compare(pipeline, rows, expected, config.parity, progress)
+    gate(parity)
+    metrics = evaluate_run(run)
+    _write_json(folder / "parity.json", parity.model_dump(mode="json"))
+    _write_json(folder / "metrics.json", metrics.model_dump(mode="json"))
+    (folder / "MODEL_CARD.md").write_text(model_card(manifest, parity, metrics), encoding="utf-8")
+    write_sums(folder)
+    return parity
 
 
 def _test_utterances(run: RunDirectory) -> tuple[Utterance, ...]:
