@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hemogat.contract import Direction
 from hemogat.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -97,7 +98,8 @@ class HeadConfig(Settings):
     heads: PositiveInt = 4
     final_heads: PositiveInt = 1
     num_layers: Annotated[int, Field(ge=1, le=4)] = 3
-    modules: Literal["full", "no_gnn"] = "full"
+    gnn: Literal["gat", "gcn", "sage"] = "gat"
+    modules: Literal["full", "no_gnn", "no_cmt"] = "full"
     modalities: Literal["both", "audio", "text"] = "both"
     dropout: Rate = 0.3
     modality_dropout: Rate = 0.0
@@ -116,6 +118,7 @@ class GraphConfig(Settings):
 
     k_audio: NonNegativeInt = 4
     k_text: NonNegativeInt = 5
+    direction: Direction = "incoming"
 
     @property
     def slots(self) -> int:
@@ -124,10 +127,12 @@ class GraphConfig(Settings):
 
     def used_by(self, head: HeadConfig) -> GraphConfig:
         """Return the neighbours that ``head`` reads: none of a modality that it does not."""
-        graph = head.modules == "full"
-        return GraphConfig(
-            k_audio=self.k_audio if graph and head.modalities != "text" else 0,
-            k_text=self.k_text if graph and head.modalities != "audio" else 0,
+        graph = head.modules != "no_gnn"
+        return self.model_copy(
+            update={
+                "k_audio": self.k_audio if graph and head.modalities != "text" else 0,
+                "k_text": self.k_text if graph and head.modalities != "audio" else 0,
+            }
         )
 
 

@@ -12,6 +12,9 @@ from typing import Literal
 
 Modality = Literal["audio", "text"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
+# Which way messages flow along the edge between a node and one of its neighbours: to the node, or
+# (the authors' code) from it.
+Direction = Literal["incoming", "outgoing"]
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 16_000  # the paper's chunk: 1 s at 16 kHz (Section 3.1)
@@ -86,11 +89,13 @@ FUSION = GraphSpec(
 )
 
 
-def fusion_spec(slots: int) -> GraphSpec:
-    """Return the fusion graph of a head with ``slots`` neighbour slots; none: no graph outputs."""
-    if slots:
-        return FUSION
-    return GraphSpec(FUSION.name, FUSION.inputs, FUSION.outputs[:2])
+def fusion_spec(slots: int, *, attention: bool) -> GraphSpec:
+    """Return the fusion graph of a head with ``slots`` neighbour slots.
+
+    Without slots there are no neighbours to tell of; ``attention``: whether its layers attend.
+    """
+    outputs = 2 if not slots else 5 if attention else 4
+    return GraphSpec(FUSION.name, FUSION.inputs, FUSION.outputs[:outputs])
 
 
 GRAPHS: dict[str, GraphSpec] = {g.name: g for g in (AUDIO_ENCODER, TEXT_ENCODER, FUSION)}

@@ -1,20 +1,33 @@
-"""``hemogat bench``: how long a bundle takes to answer, stage by stage."""
+"""``hemogat bench``: how long a bundle takes to answer, and what the model costs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hemogat.cli.extras import needs
+from hemogat.cli.group import DefaultCommandGroup
 from hemogat.cli.output import JsonOption, print_json, print_table, remark
 
 if TYPE_CHECKING:
     from hemogat.benchmarks.latency_report import LatencyReport
 
 
-def bench(
+app = typer.Typer(cls=DefaultCommandGroup)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure a bundle's latency, or count what the model costs.
+
+    Without a command: latency.
+    """
+
+
+@app.command()
+def latency(
     bundle: Annotated[
         Path | None,
         typer.Argument(metavar="BUNDLE", help="Bundle folder.", show_default="latest bundle"),
@@ -63,6 +76,47 @@ def bench(
         print_json(report.model_dump(mode="json"))
     else:
         _print_report(report)
+
+
+@app.command()
+def cost(
+    preset: Annotated[
+        Literal["base"], typer.Option(help="Encoders: base is wav2vec2-base and BERT-base.")
+    ] = "base",
+    nodes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Utterances in the transductive graph.")
+    ] = 551,
+    bank_rows: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Utterances in the inductive path's bank.")
+    ] = 4407,
+    as_json: JsonOption = False,
+) -> None:
+    """Count parameters and multiply-accumulates of GAT, GCN and GraphSAGE.
+
+    The totals count as the paper's Table 5: encoders once, the head for every
+    node. "inductive" is one utterance against a bank, search included.
+    """
+    with needs("train"):
+        from hemogat.benchmarks.cost import variant_costs
+
+    costs = variant_costs(preset=preset, nodes=nodes, bank_rows=bank_rows)
+    if as_json:
+        print_json([c.model_dump(mode="json") for c in costs])
+        return
+    print_table(
+        ("graph layers",),
+        ("head params, M", "head MACs/node, M", f"total at {nodes} nodes, G", "inductive, G"),
+        (
+            (
+                c.gnn,
+                f"{c.head_params / 1e6:.2f}",
+                f"{c.head_macs_per_node / 1e6:.2f}",
+                f"{c.total_macs / 1e9:.2f}",
+                f"{c.inductive_macs / 1e9:.2f}",
+            )
+            for c in costs
+        ),
+    )
 
 
 def _print_report(report: LatencyReport) -> None:

@@ -48,6 +48,9 @@ def evaluate(
         return
     typer.echo(f"{target}, split {evaluation.split}, per cent:")
     print_metrics(evaluation.graphs | evaluation.controls)
+    if evaluation.layer_cosine:
+        cosines = ", ".join(f"{cosine:.2f}" for cosine in evaluation.layer_cosine)
+        typer.echo(f"mean cosine of all pairs of nodes, layer by layer: {cosines}")
 
 
 def _evaluate(target: Path, split: Split, manifest: Path | None) -> Evaluation:

@@ -44,6 +44,17 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(1) from error
 
 
+class DefaultCommandGroup(TyperGroup):
+    """A group whose first command runs when none is named, as in ``bench BUNDLE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the first command's name where none is."""
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [next(iter(self.commands)), *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 

@@ -46,7 +46,7 @@ app.command()(export.export)
 app.command()(inspect.inspect)
 app.command()(predict.predict)
 app.command()(serve.serve)
-app.command()(bench.bench)
+app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)
 
 

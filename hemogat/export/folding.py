@@ -47,11 +47,10 @@ class FoldedCrossAttention(nn.Module):
 def fold_head(head: FusionHead) -> FusionHead:
     """Return a copy of ``head`` for evaluation with its single-key attention folded away."""
     folded = copy.deepcopy(head).eval()
-    if isinstance(folded.cmt, CrossAttentionBlock):
-        folded.cmt = FoldedCrossAttention(folded.cmt)
-    for name, block in list(folded.cmt.named_children()):
-        if isinstance(block, CrossAttentionBlock):
-            setattr(folded.cmt, name, FoldedCrossAttention(block))
+    for parent in (folded, folded.cmt):
+        for name, child in list(parent.named_children()) if parent is not None else ():
+            if isinstance(child, CrossAttentionBlock):
+                setattr(parent, name, FoldedCrossAttention(child))
     return folded
 
 

@@ -64,7 +64,7 @@ def export_fusion(
         ConfigError: k is larger than the bank rows that have the modality.
     """
     module = InductiveHead(fold_head(head), bank, graph).eval()
-    spec = fusion_spec(slots=module.graph.slots)
+    spec = fusion_spec(module.graph.slots, attention=head.config.gnn == "gat")
     samples = (
         torch.randn(_SAMPLE_BATCH, bank.embeddings.audio.shape[1]),
         torch.randn(_SAMPLE_BATCH, bank.embeddings.text.shape[1]),
@@ -86,7 +86,7 @@ class _Outputs(nn.Module):
         self.inductive = inductive
         self.count = count
 
-    def forward(self, audio: Tensor, text: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, audio: Tensor, text: Tensor, present: Tensor) -> tuple[Tensor | None, ...]:
         """Return the first ``count`` outputs."""
         return tuple(self.inductive(audio, text, present))[: self.count]
 

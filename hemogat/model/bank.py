@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hemogat.config import GraphConfig
+from hemogat.errors import ConfigError
+from hemogat.model.geometric import edges_of
 from hemogat.model.head import FusionHead, HeadOutput
 from hemogat.model.topk_graph import SearchTable, check_k, link_together, search_bank
 
@@ -53,8 +55,10 @@ class Bank:
 def transductive(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) -> HeadOutput:
     """Classify utterances on one graph among themselves (the paper's evaluation)."""
     e = embeddings
-    neighbours = link_together(e.audio, e.text, e.present, graph.used_by(head.config))
-    output: HeadOutput = head(e.audio, e.text, e.present, neighbours.index)
+    neighbours = link_together(e.audio, e.text, e.present, graph.used_by(head.config)).index
+    if graph.direction == "outgoing":
+        return head.forward_edges(e.audio, e.text, e.present, edges_of(neighbours, "outgoing"))
+    output: HeadOutput = head(e.audio, e.text, e.present, neighbours)
     return output
 
 
@@ -71,8 +75,14 @@ def freeze_bank(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) ->
     """Compute what every bank utterance sends at every layer; ``head`` is left in evaluation mode.
 
     Raises:
-        ConfigError: k is larger than the other rows that have the modality.
+        ConfigError: k is larger than the other rows that have the modality, or the graph's messages
+            do not flow to the utterance that asks.
     """
+    if graph.direction != "incoming":
+        raise ConfigError(
+            f"graph.direction is {graph.direction}: a new utterance would get no messages, so "
+            f"there is no bank for it; evaluate transductively, or use direction: incoming"
+        )
     return Bank(embeddings, transductive(head.eval(), embeddings, graph).states)
 
 
@@ -83,14 +93,15 @@ class InductiveOutput(NamedTuple):
         logits, probabilities: [B, labels]
         neighbours: int64 [B, K], bank rows, -1 where masked
         similarities: [B, K], 0 where masked
-        attention: [B, K + 1], last layer, the last column the node itself
+        attention: [B, K + 1], last layer, the last column the node itself; None where the layers
+            do not attend
     """
 
     logits: Tensor
     probabilities: Tensor
     neighbours: Tensor
     similarities: Tensor
-    attention: Tensor
+    attention: Tensor | None
 
 
 class InductiveHead(nn.Module):
@@ -140,13 +151,10 @@ class InductiveHead(nn.Module):
             self.graph,
         )
         output = self.head(audio, text, present, neighbours.index, self.states)
-        attention = output.attention
-        if attention is None:  # no graph: all weight on the utterance itself
-            attention = torch.ones_like(audio[:, :1])
         return InductiveOutput(
             output.logits,
             output.logits.softmax(dim=1),
             neighbours.index,
             neighbours.similarity,
-            attention,
+            output.attention,
         )

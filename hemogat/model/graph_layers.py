@@ -2,16 +2,45 @@
 
 Each layer works in two steps, so that a bank can keep the first one's result: ``project`` is what
 a node sends to its neighbours, ``aggregate`` is what a node makes of itself and of what it gets.
+
+Shapes, the same for every layer:
+    x: [N, in_width]
+    mask: bool [N, K], true where a slot holds a neighbour
+    states: [N, state_width], from ``project``
+    neighbour_states: [N, K, state_width], those of each node's neighbours
+    result: [N, width]
+    attention: [N, K + 1], mean over heads, the last column the node itself; None where a layer
+        has none
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Aggregated = tuple[Tensor, Tensor | None]
 
-class DenseGATLayer(nn.Module):
+
+class GraphLayer(nn.Module, ABC):
+    """One step of message passing."""
+
+    state_width: int  # floats per node that neighbours need of it
+
+    @abstractmethod
+    def project(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return what each node sends."""
+
+    @abstractmethod
+    def aggregate(
+        self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
+    ) -> Aggregated:
+        """Return each node's new features and its attention."""
+
+
+class DenseGATLayer(GraphLayer):
     r"""Graph attention over neighbour slots and the node itself (paper Eq. 9 and 10).
 
     .. math::
@@ -22,14 +51,6 @@ class DenseGATLayer(nn.Module):
     With ``concat=False`` the heads are averaged (Eq. 10). The nonlinearity that Eq. 9 writes
     around the sum belongs to the stack. Parameters have the shapes and names of
     ``torch_geometric.nn.GATConv``, whose output this equals on the same edges.
-
-    Shapes:
-        x: [N, in_width]
-        states: [N, heads * out_width], from :meth:`project`
-        neighbour_states: [N, K, heads * out_width]
-        mask: bool [N, K], true where the slot holds a neighbour
-        result: [N, heads * out_width], or [N, out_width] with ``concat=False``
-        attention: [N, K + 1], mean over heads, the last column the node itself
     """
 
     def __init__(self, in_width: int, out_width: int, heads: int, *, concat: bool) -> None:
@@ -37,6 +58,7 @@ class DenseGATLayer(nn.Module):
         self.heads = heads
         self.out_width = out_width
         self.concat = concat
+        self.state_width = heads * out_width
         self.lin = nn.Linear(in_width, heads * out_width, bias=False)
         self.att_src = nn.Parameter(torch.empty(1, heads, out_width))
         self.att_dst = nn.Parameter(torch.empty(1, heads, out_width))
@@ -44,20 +66,15 @@ class DenseGATLayer(nn.Module):
         for weight in (self.lin.weight, self.att_src, self.att_dst):
             nn.init.xavier_uniform_(weight)
 
-    @property
-    def state_width(self) -> int:
-        """Floats per node that neighbours need of it."""
-        return self.heads * self.out_width
-
-    def project(self, x: Tensor) -> Tensor:
-        """Return what each node sends: W x."""
+    def project(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return W x."""
         projected: Tensor = self.lin(x)
         return projected
 
     def aggregate(
-        self, states: Tensor, neighbour_states: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return each node's new features and its attention over slots and itself."""
+        self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
+    ) -> Aggregated:
+        """Attend to the neighbours and to the node itself."""
         senders = torch.cat([neighbour_states, states.unsqueeze(1)], dim=1)
         senders = senders.reshape(
             *senders.shape[:2], self.heads, self.out_width
@@ -71,3 +88,71 @@ class DenseGATLayer(nn.Module):
         heads = torch.einsum("nkhc,nkh->nhc", senders, attention)
         out = heads.flatten(1) if self.concat else heads.mean(dim=1)
         return out + self.bias, attention.mean(dim=2)
+
+
+class DenseGCNLayer(GraphLayer):
+    r"""Graph convolution with symmetric normalisation (the paper's GCN variant, Table 5).
+
+    .. math::
+        x'_i = \frac{1}{\sqrt{d_i}} \sum_{j \in N_i \cup \{i\}} \frac{W x_j}{\sqrt{d_j}} + b,
+        \qquad d_i = |N_i| + 1
+
+    A node sends :math:`W x_j / \sqrt{d_j}`, so a bank keeps its rows' degrees within their
+    states. Equals ``torch_geometric.nn.GCNConv`` on the same edges.
+    """
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.state_width = out_width
+        self.lin = nn.Linear(in_width, out_width, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_width))
+        nn.init.xavier_uniform_(self.lin.weight)
+
+    def project(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return W x, scaled by the node's own degree."""
+        projected: Tensor = self.lin(x) * _degree(mask).rsqrt()
+        return projected
+
+    def aggregate(
+        self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
+    ) -> Aggregated:
+        """Sum over the neighbours and the node itself."""
+        total = states + _masked_sum(neighbour_states, mask)
+        return total * _degree(mask).rsqrt() + self.bias, None
+
+
+class DenseSAGELayer(GraphLayer):
+    r"""GraphSAGE with mean aggregation (the paper's GraphSAGE variant, Table 5).
+
+    .. math::
+        x'_i = W_l\, \mathrm{mean}_{j \in N_i \cup \{i\}}\, x_j + b + W_r x_i
+
+    A node sends :math:`W_l x_j`: the mean of projections is the projection of the mean. Equals
+    ``torch_geometric.nn.SAGEConv`` on the same edges, self-loops among them.
+    """
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.state_width = out_width
+        self.lin_l = nn.Linear(in_width, out_width)
+        self.lin_r = nn.Linear(in_width, out_width, bias=False)
+
+    def project(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return W_l x."""
+        return F.linear(x, self.lin_l.weight)
+
+    def aggregate(
+        self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
+    ) -> Aggregated:
+        """Average over the neighbours and the node itself, and add the root."""
+        mean = (states + _masked_sum(neighbour_states, mask)) / _degree(mask)
+        return mean + self.lin_l.bias + self.lin_r(x), None
+
+
+def _degree(mask: Tensor) -> Tensor:
+    """Return each node's number of senders, itself among them: float [N, 1]."""
+    return mask.sum(dim=1, keepdim=True).to(torch.float32) + 1.0
+
+
+def _masked_sum(neighbour_states: Tensor, mask: Tensor) -> Tensor:
+    return (neighbour_states * mask.unsqueeze(2)).sum(dim=1)

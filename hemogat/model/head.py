@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hemogat.config import HeadConfig
-from hemogat.contract import Modality
+from hemogat.contract import MODALITIES, Modality
 from hemogat.model.cmt import CrossAttentionBlock, CrossModalTransformer
-from hemogat.model.hm_gat import HMGAT
+from hemogat.model.hm_gat import HMGAT, GraphOutput
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,15 @@ class HeadOutput:
 
     Shapes:
         logits: [N, labels]
-        attention: [N, K + 1], None without a graph
+        attention: [N, K + 1], None without a graph or where its layers do not attend
         states: per graph layer [N, state_width], empty without a graph
+        hidden: per graph layer [N, width], the nodes after it, empty without a graph
     """
 
     logits: Tensor
     attention: Tensor | None
     states: tuple[Tensor, ...]
+    hidden: tuple[Tensor, ...]
 
 
 class FusionHead(nn.Module):
@@ -40,7 +42,7 @@ class FusionHead(nn.Module):
     An absent modality's embedding is replaced by a learned vector, which only
     ``head.modality_dropout`` trains. With ``modalities: audio`` or ``text`` the node is that
     projection alone and CMT is one self-attention block; the other embedding is not read. With
-    ``modules: no_gnn`` the CMT features are classified alone.
+    ``modules: no_gnn`` the CMT features are classified alone, with ``no_cmt`` the graph's.
 
     Shapes:
         audio, text: [N, audio_dim], [N, text_dim]
@@ -63,13 +65,14 @@ class FusionHead(nn.Module):
         self.missing = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(dims[m])) for m in self.uses if head.modality_dropout}
         )
-        both = len(self.uses) == 2
-        self.cmt: nn.Module = (CrossModalTransformer if both else CrossAttentionBlock)(
-            width, head.heads, head.dropout
-        )
-        self.gnn = HMGAT(width * len(self.uses), head) if head.modules == "full" else None
+        cmt = CrossModalTransformer if len(self.uses) == 2 else CrossAttentionBlock
+        self.cmt: nn.Module | None = None
+        if head.modules != "no_cmt":
+            self.cmt = cmt(width, head.heads, head.dropout)
+        self.gnn = HMGAT(width * len(self.uses), head) if head.modules != "no_gnn" else None
+        features = (self.gnn is not None) + len(self.uses) * (self.cmt is not None)
         self.mlp = nn.Sequential(
-            nn.Linear(width * (len(self.uses) + (self.gnn is not None)), width),
+            nn.Linear(width * features, width),
             nn.LayerNorm(width),
             nn.ReLU(),
             nn.Dropout(head.dropout),
@@ -86,17 +89,30 @@ class FusionHead(nn.Module):
     ) -> HeadOutput:
         """Return logits, attention and what the utterances would send to neighbours."""
         projected = self._project(audio, text, present)
-        if len(projected) == 2:
-            cmt = self.cmt(projected["audio"], projected["text"])
-            node = torch.cat([projected["text"], projected["audio"]], dim=1)  # Eq. 8
-        else:
-            (node,) = projected.values()
-            cmt = self.cmt(node, node)
-        if self.gnn is None:
-            return HeadOutput(self.mlp(cmt), None, ())
-        graph = self.gnn(node, neighbours, bank_states)
-        logits = self.mlp(torch.cat([graph.features, cmt], dim=1))
-        return HeadOutput(logits, graph.attention, graph.states)
+        graph = None
+        if self.gnn is not None:
+            graph = self.gnn(_nodes(projected), neighbours, bank_states)
+        return self._classify(projected, graph)
+
+    def forward_edges(
+        self, audio: Tensor, text: Tensor, present: Tensor, edges: Tensor
+    ) -> HeadOutput:
+        """Classify utterances on any graph among them: ``edges`` int64 [2, E], with self-loops."""
+        projected = self._project(audio, text, present)
+        graph = None
+        if self.gnn is not None:
+            graph = self.gnn.forward_edges(_nodes(projected), edges)
+        return self._classify(projected, graph)
+
+    def _classify(self, projected: dict[str, Tensor], graph: GraphOutput | None) -> HeadOutput:
+        features = [] if graph is None else [graph.hidden[-1]]
+        if self.cmt is not None:
+            used = [projected[m] for m in MODALITIES if m in projected]
+            features.append(self.cmt(used[0], used[-1]))  # one modality attends to itself
+        logits = self.mlp(torch.cat(features, dim=1))
+        if graph is None:
+            return HeadOutput(logits, None, (), ())
+        return HeadOutput(logits, graph.attention, graph.states, graph.hidden)
 
     def _project(self, audio: Tensor, text: Tensor, present: Tensor) -> dict[str, Tensor]:
         projected = {}
@@ -108,6 +124,11 @@ class FusionHead(nn.Module):
                 embedding = torch.where(there, embedding, self.missing[name])
             projected[name] = self.projections[name](embedding)
         return projected
+
+
+def _nodes(projected: dict[str, Tensor]) -> Tensor:
+    """Return the node features: [t ‖ a] (Eq. 8), or the one modality there is."""
+    return torch.cat([projected[m] for m in ("text", "audio") if m in projected], dim=1)
 
 
 def _projection(in_width: int, width: int, dropout: float) -> nn.Sequential:

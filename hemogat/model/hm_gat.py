@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemogat.config import HeadConfig
-from hemogat.model.graph_layers import DenseGATLayer
+from hemogat.model.geometric import geometric_conv
+from hemogat.model.graph_layers import DenseGATLayer, DenseGCNLayer, DenseSAGELayer, GraphLayer
 from hemogat.model.topk_graph import MASKED
 
 
@@ -18,13 +19,13 @@ class GraphOutput:
     """What the stack gives.
 
     Shapes:
-        features: [N, hidden]
-        attention: [N, K + 1], last layer
+        hidden: per layer [N, width], the nodes after it; the last is [N, config.hidden]
+        attention: [N, K + 1], last layer; None for a layer without attention
         states: per layer [N, state_width], what the nodes send to their neighbours
     """
 
-    features: Tensor
-    attention: Tensor
+    hidden: tuple[Tensor, ...]
+    attention: Tensor | None
     states: tuple[Tensor, ...]
 
 
@@ -33,7 +34,7 @@ class HMGAT(nn.Module):
 
     As the authors' code: one batch norm shared by the layers before the last, then LeakyReLU;
     layers in the middle add dropout and a residual; nothing follows the last layer. One layer
-    means the last layer alone.
+    means the last layer alone. With ``gnn: gcn`` or ``sage`` the layers are those, without heads.
 
     .. math::
         h^1 = \phi(GAT_1(v)), \quad h^l = D(\phi(GAT_l(h^{l-1}))) + h^{l-1}, \quad
@@ -47,15 +48,12 @@ class HMGAT(nn.Module):
 
     def __init__(self, node_width: int, head: HeadConfig) -> None:
         super().__init__()
-        wide = head.hidden * head.heads
+        wide = head.hidden * (head.heads if head.gnn == "gat" else 1)
         inner = head.num_layers - 1
         self.layers = nn.ModuleList(
-            DenseGATLayer(node_width if i == 0 else wide, head.hidden, head.heads, concat=True)
-            for i in range(inner)
+            _layer(head, node_width if i == 0 else wide, last=False) for i in range(inner)
         )
-        self.last = DenseGATLayer(
-            wide if inner else node_width, head.hidden, head.final_heads, concat=False
-        )
+        self.last = _layer(head, wide if inner else node_width, last=True)
         self.batch_norm = nn.BatchNorm1d(wide) if inner else None
         self.dropout = nn.Dropout(head.dropout)
 
@@ -66,19 +64,47 @@ class HMGAT(nn.Module):
         mask = neighbours != MASKED
         slots = neighbours.clamp(min=0)  # masked slots read row 0, and their weight is 0
         sent: list[Tensor] = []
+        attention: Tensor | None = None
 
-        def step(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-            assert isinstance(layer, DenseGATLayer)
-            states = layer.project(x)
+        def step(layer: GraphLayer, x: Tensor) -> Tensor:
+            nonlocal attention
+            states = layer.project(x, mask)
             source = states if bank_states is None else bank_states[len(sent)]
             sent.append(states)
-            return layer.aggregate(states, F.embedding(slots, source), mask)
+            out, attention = layer.aggregate(x, states, F.embedding(slots, source), mask)
+            return out
 
+        hidden = self._refine(nodes, step)
+        return GraphOutput(hidden, attention, tuple(sent))
+
+    def forward_edges(self, nodes: Tensor, edges: Tensor) -> GraphOutput:
+        """Refine every node along ``edges`` int64 [2, E], self-loops among them."""
+
+        def step(layer: GraphLayer, x: Tensor) -> Tensor:
+            out: Tensor = geometric_conv(layer).to(x.device)(x, edges)
+            return out
+
+        return GraphOutput(self._refine(nodes, step), None, ())
+
+    def _refine(
+        self, nodes: Tensor, step: Callable[[GraphLayer, Tensor], Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Return the nodes after every layer, each of them a ``step``."""
         x = nodes
+        hidden = []
         for number, layer in enumerate(self.layers):
+            assert isinstance(layer, GraphLayer)
             assert self.batch_norm is not None
-            h, _ = step(layer, x)
-            h = F.leaky_relu(self.batch_norm(h))
+            h = F.leaky_relu(self.batch_norm(step(layer, x)))
             x = h if number == 0 else self.dropout(h) + x
-        features, attention = step(self.last, x)
-        return GraphOutput(features, attention, tuple(sent))
+            hidden.append(x)
+        return (*hidden, step(self.last, x))
+
+
+def _layer(head: HeadConfig, in_width: int, *, last: bool) -> GraphLayer:
+    if head.gnn == "gcn":
+        return DenseGCNLayer(in_width, head.hidden)
+    if head.gnn == "sage":
+        return DenseSAGELayer(in_width, head.hidden)
+    heads = head.final_heads if last else head.heads
+    return DenseGATLayer(in_width, head.hidden, heads, concat=not last)

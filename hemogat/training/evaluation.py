@@ -7,6 +7,7 @@ import torch
 from hemogat.data.manifest import Split
 from hemogat.errors import InputError
 from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
+from hemogat.model.topk_graph import normalise
 from hemogat.training.metrics import Evaluation, Metrics, measure
 from hemogat.training.run_directory import FULL, RunDirectory
 
@@ -34,13 +35,25 @@ def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
         return metrics(module(e.audio, e.text, e.present).logits)
 
     full = run.head(FULL)
+    together = transductive(full, features.embeddings, graph)
     return Evaluation(
         split=split,
         labels=labels,
         graphs={
             "inductive": inductive(FULL),
-            "transductive": metrics(transductive(full, features.embeddings, graph).logits),
+            "transductive": metrics(together.logits),
             "self_loop": metrics(self_loops_only(full, features.embeddings).logits),
         },
         controls={name: inductive(name) for name in run.record.heads if name != FULL},
+        layer_cosine=tuple(mean_pairwise_cosine(nodes) for nodes in together.hidden),
     )
+
+
+def mean_pairwise_cosine(nodes: torch.Tensor) -> float:
+    """Return the mean cosine similarity over all pairs of different rows of [N, d], N >= 2.
+
+    The unit vectors' sum has the squared length N plus twice the sum over all pairs.
+    """
+    unit = normalise(nodes.double())
+    count = len(unit)
+    return float((unit.sum(dim=0).square().sum() - count) / (count * (count - 1)))

@@ -33,13 +33,16 @@ class Evaluation(Settings):
 
     ``graphs``: the exported head with neighbours from the bank (``inductive``, what is served),
     from the split itself (``transductive``, the paper's way) and without any (``self_loop``).
-    ``controls``: the other heads of the run, inductive.
+    ``controls``: the other heads of the run, inductive. ``layer_cosine``: per graph layer, how
+    alike the split's nodes are after it (mean cosine over all pairs, transductive graph); towards
+    1, deeper layers smooth away what tells utterances apart. Empty for a bundle.
     """
 
     split: Split
     labels: tuple[str, ...]
     graphs: dict[str, Metrics]
     controls: dict[str, Metrics]
+    layer_cosine: tuple[float, ...] = ()
 
     def accuracies(self) -> dict[str, float]:
         """Return the accuracy of every row."""

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import GATConv
 
 from hemogat.config import GraphConfig, HeadConfig
 from hemogat.model.bank import (
@@ -19,6 +18,7 @@ from hemogat.model.bank import (
     self_loops_only,
     transductive,
 )
+from hemogat.model.geometric import geometric_conv
 from hemogat.model.head import FusionHead
 
 BANK, QUERIES, AUDIO_DIM, TEXT_DIM, LABELS = 14, 5, 7, 9, 3
@@ -35,19 +35,7 @@ class GeometricHead(nn.Module):
         super().__init__()
         self.head = head
         assert head.gnn is not None
-        ours = [*head.gnn.layers, head.gnn.last]
-        self.convs = nn.ModuleList(
-            GATConv(
-                layer.lin.in_features,
-                layer.out_width,
-                heads=layer.heads,
-                concat=layer.concat,
-                add_self_loops=False,  # the edge list has them
-            )
-            for layer in ours
-        )
-        for conv, layer in zip(self.convs, ours, strict=True):
-            conv.load_state_dict(layer.state_dict())
+        self.convs = nn.ModuleList(map(geometric_conv, (*head.gnn.layers, head.gnn.last)))
 
     def forward(self, e: Embeddings, edges: Edges) -> Tensor:
         head = self.head
@@ -60,15 +48,16 @@ class GeometricHead(nn.Module):
                     torch.where(there, raw[name], head.missing[name]) if head.missing else raw[name]
                 )
                 projected[name] = head.projections[name](filled)
-        if len(projected) == 2:
-            a, t = projected["audio"], projected["text"]
-            nodes = torch.cat([t, a], dim=1)
-            cmt = torch.cat([head.cmt.audio_to_text(a, t), head.cmt.text_to_audio(t, a)], dim=1)
+        used = [projected[m] for m in ("text", "audio") if m in projected]
+        features = [self._graph(torch.cat(used, dim=1), torch.tensor(edges).T)]
+        if head.config.modules == "no_cmt":
+            pass
+        elif len(used) == 2:
+            t, a = used
+            features += [head.cmt.audio_to_text(a, t), head.cmt.text_to_audio(t, a)]
         else:
-            (nodes,) = projected.values()
-            cmt = head.cmt(nodes, nodes)
-        graph = self._graph(nodes, torch.tensor(edges).T)
-        logits: Tensor = head.mlp(torch.cat([graph, cmt], dim=1))
+            features.append(head.cmt(used[0], used[0]))
+        logits: Tensor = head.mlp(torch.cat(features, dim=1))
         return logits
 
     def _graph(self, x: Tensor, edges: Tensor) -> Tensor:
@@ -134,12 +123,18 @@ def edges_into(plain_nearest: PlainSearch) -> Callable[..., Edges]:
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3, 4])
 @pytest.mark.parametrize("modalities", ["both", "audio", "text"])
+@pytest.mark.parametrize("gnn", ["gat", "gcn", "sage"])
+@pytest.mark.parametrize("modules", ["full", "no_cmt"])
 def test_the_bank_path_is_the_graph_with_the_bank_in_it(
-    num_layers: int, modalities: Modalities, edges_into: Callable[..., Edges]
+    num_layers: int,
+    modalities: Modalities,
+    gnn: str,
+    modules: str,
+    edges_into: Callable[..., Edges],
 ) -> None:
     """Edges: bank to bank, bank to query, and the queries' self-loops."""
     torch.manual_seed(num_layers)
-    head = make_head(num_layers, modalities)
+    head = make_head(num_layers, modalities, gnn=gnn, modules=modules)
     bank, queries = make_embeddings(BANK, holes=False), make_embeddings(QUERIES, holes=False)
     everyone = together(bank, queries)
     edges = [
