@@ -45,7 +45,7 @@ def train_audio_encoder(
             yield (torch.from_numpy(np.stack(windows)),), torch.tensor([heard[i][1] for i in part])
 
     def embed() -> Tensor:
-        return torch.stack([embed_samples(encoder, s, window_samples) for s, _ in checked])
+        return embed_samples(encoder, [samples for samples, _ in checked], window_samples)
 
     targets = torch.tensor([label for _, label in checked])
     with progress.stage("Train audio encoder", config.epochs) as stage:

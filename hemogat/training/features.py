@@ -31,26 +31,30 @@ def extract_embeddings(
     text = torch.zeros(len(rows), text_encoder.dim)
     present = torch.zeros(len(rows), 2, dtype=torch.bool)
     with progress.stage("Extract embeddings", len(rows)) as stage:
-        for i, row in enumerate(rows):
-            if row.samples is not None:
-                audio[i] = embed_samples(audio_encoder, row.samples, window_samples)
-                present[i, 0] = True
-            if row.tokens is not None:
-                text[i] = embed_texts(text_encoder, [row.tokens])[0]
-                present[i, 1] = True
-            stage.advance()
+        for start in range(0, len(rows), _AT_ONCE):
+            numbered = list(enumerate(rows))[start : start + _AT_ONCE]
+            heard = {i: row.samples for i, row in numbered if row.samples is not None}
+            written = {i: row.tokens for i, row in numbered if row.tokens is not None}
+            audio[list(heard)] = embed_samples(audio_encoder, [*heard.values()], window_samples)
+            text[list(written)] = embed_texts(text_encoder, [*written.values()])
+            present[list(heard), 0] = True
+            present[list(written), 1] = True
+            stage.advance(len(numbered))
     return Embeddings(audio, text, present)
 
 
 @torch.no_grad()
 def embed_samples(
-    encoder: AudioEncoder, samples: NDArray[np.float32], window_samples: int
+    encoder: AudioEncoder, utterances: Sequence[NDArray[np.float32]], window_samples: int
 ) -> Tensor:
-    """Return the mean embedding [dim] of one utterance's windows, on the CPU."""
-    windows = torch.from_numpy(cut_windows(samples, window_samples))
+    """Return the mean embedding of each utterance's windows, [N, dim], on the CPU."""
+    if not utterances:
+        return torch.zeros(0, encoder.dim)
+    cut = [cut_windows(samples, window_samples) for samples in utterances]
+    windows = torch.from_numpy(np.concatenate(cut))
     device = next(encoder.parameters()).device
-    parts = [encoder(part.to(device)) for part in torch.split(windows, _AT_ONCE)]
-    return torch.cat(parts).mean(dim=0).cpu()
+    encoded = torch.cat([encoder(part.to(device)).cpu() for part in windows.split(_AT_ONCE)])
+    return torch.stack([part.mean(dim=0) for part in encoded.split([len(part) for part in cut])])
 
 
 @torch.no_grad()
