@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModel,
@@ -17,7 +18,7 @@ from transformers import (
 )
 
 from hemogat.config import AudioEncoderConfig, TextConfig, TextEncoderConfig
-from hemogat.errors import ConfigError
+from hemogat.errors import BundleError, ConfigError
 
 _NEVER_ATTENDED = -1e4  # its exponential is 0 in every precision, and it fits into fp16
 
@@ -137,19 +138,47 @@ def build_text_encoder(config: TextEncoderConfig, text: TextConfig, vocab_size: 
 
 
 def load_audio_encoder(folder: Path) -> AudioEncoder:
-    """Read an audio encoder that :func:`save_encoder` wrote."""
-    return AudioEncoder(_pretrained(str(folder), "audio_encoder"))
+    """Read an audio encoder that :func:`save_encoder` wrote.
+
+    Raises:
+        BundleError: it is not there, damaged, or lacks a weight.
+    """
+    return AudioEncoder(_saved(folder))
 
 
 def load_text_encoder(folder: Path, text: TextConfig) -> TextEncoder:
-    """Read a text encoder that :func:`save_encoder` wrote."""
-    return TextEncoder(_pretrained(str(folder), "text_encoder"), text)
+    """Read a text encoder that :func:`save_encoder` wrote.
+
+    Raises:
+        BundleError: it is not there, damaged, or lacks a weight.
+    """
+    return TextEncoder(_saved(folder), text)
 
 
 def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
     """Write weights (safetensors) and configuration into ``folder``."""
     _quiet_transformers()
     encoder.backbone.save_pretrained(folder)
+
+
+def _saved(folder: Path) -> PreTrainedModel:
+    _quiet_transformers()
+    try:
+        model, found = AutoModel.from_pretrained(
+            str(folder.absolute()),  # a relative path could be the name of a model on the hub
+            attn_implementation="eager",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BundleError(f"{folder}: cannot be read ({reason}); train again") from error
+    if found["missing_keys"]:  # transformers fills them with random numbers
+        name = sorted(found["missing_keys"])[0]
+        raise BundleError(f"{folder}: lacks the weight {name}; train again")
+    encoder: PreTrainedModel = model
+    return encoder
 
 
 def _quiet_transformers() -> None:

@@ -101,7 +101,11 @@ class RunDirectory:
         head = FusionHead(
             audio_dim, text_dim, len(self.record.recipe.labels), self.record.heads[name]
         )
-        head.load_state_dict(_load(self.path / "heads" / f"{name}.safetensors"))
+        path = self.path / "heads" / f"{name}.safetensors"
+        try:
+            head.load_state_dict(_load(path))
+        except RuntimeError as error:
+            raise BundleError(f"{path}: does not fit {RECORD_FILE}; train again") from error
         return head.eval()
 
     def features(self, split: Split) -> Features:
