@@ -30,6 +30,11 @@ class PreparedRow:
     tokens: TokenizedText | None
     label: int
 
+    @property
+    def present(self) -> tuple[bool, bool]:
+        """Whether there is audio, and whether there is text."""
+        return self.samples is not None, self.tokens is not None
+
 
 def prepare_rows(
     utterances: Sequence[Utterance], recipe: Recipe, tokenizer: Path, progress: Progress

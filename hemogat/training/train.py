@@ -10,11 +10,13 @@ import torch
 from transformers import AutoTokenizer
 
 from hemogat.config import HeadConfig, Recipe
+from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Manifest, Split, Utterance, read_manifest
 from hemogat.errors import ConfigError
 from hemogat.files import folder_written_whole
 from hemogat.model.bank import Embeddings
 from hemogat.model.encoders import build_audio_encoder, build_text_encoder, save_encoder
+from hemogat.model.topk_graph import check_k
 from hemogat.progress import Progress
 from hemogat.training.encoder_training import train_audio_encoder, train_text_encoder
 from hemogat.training.features import extract_embeddings
@@ -72,6 +74,7 @@ def _train_encoders(
     audio_encoder = build_audio_encoder(recipe.audio_encoder)
     text_encoder = build_text_encoder(recipe.text_encoder, recipe.text, vocab_size)
     rows = prepare_rows(corpus.utterances, recipe, tokenizer, progress)
+    _check_rows(recipe, corpus, rows)
     training, validation = (_of_split(rows, corpus.utterances, s) for s in ("train", "val"))
     labels, window = len(recipe.labels), recipe.audio.window_samples
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -101,6 +104,30 @@ def _make_tokenizer(recipe: Recipe, corpus: Manifest, path: Path) -> int:
         tokenizer = train_tokenizer(texts, recipe.text_encoder.scratch.vocab_size)
     tokenizer.save(str(path))
     return int(tokenizer.get_vocab_size())
+
+
+def _check_rows(recipe: Recipe, corpus: Manifest, rows: Sequence[PreparedRow]) -> None:
+    """Refuse, before hours of training, rows that the recipe's heads cannot be made from."""
+    head = recipe.head
+    reads = [head.modalities in ("both", modality) for modality in MODALITIES]
+    for row, utterance in zip(rows, corpus.utterances, strict=True):
+        for modality, read, there in zip(MODALITIES, reads, row.present, strict=True):
+            if read and not there and not head.modality_dropout:
+                raise ConfigError(
+                    f"{corpus.path}: {utterance.id} has no {modality}, and head.modality_dropout "
+                    f"is 0, so the head would learn from zeros; set it, or drop the utterance"
+                )
+    for split in ("val", "train"):
+        part = _of_split(rows, corpus.utterances, split)
+        counts = [sum(column) for column in zip(*(row.present for row in part), strict=True)]
+        for modality, count in zip(MODALITIES, counts, strict=True):
+            if not count:  # a control reads it, even if the head does not
+                raise ConfigError(
+                    f"{corpus.path}: no utterance in split {split!r} has {modality}; its encoder "
+                    f"needs some to train on"
+                )
+    if head.modules != "no_gnn":
+        check_k(recipe.graph, *counts, spare=1)
 
 
 def _of_split(
