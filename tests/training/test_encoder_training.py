@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hemogat.config import (
+    AudioEncoderConfig,
+    BertSize,
+    OptimiserConfig,
+    TextConfig,
+    TextEncoderConfig,
+    Wav2Vec2Size,
+)
+from hemogat.data.text import TokenizedText
+from hemogat.model.encoders import (
+    AudioEncoder,
+    TextEncoder,
+    build_audio_encoder,
+    build_text_encoder,
+)
+from hemogat.progress import Progress
+from hemogat.training.encoder_training import train_audio_encoder, train_text_encoder
+from hemogat.training.features import embed_texts
+from hemogat.training.preparation import PreparedRow
+
+TEXT = TextConfig(max_tokens=32, token_buckets=(16, 32))
+Recorded = Callable[[], Any]
+
+
+def text_encoder() -> TextEncoder:
+    size = BertSize(width=16, layers=1, heads=2)
+    return build_text_encoder(TextEncoderConfig(scratch=size), TEXT, vocab_size=20)
+
+
+def audio_encoder() -> AudioEncoder:
+    size = Wav2Vec2Size(width=16, layers=1, heads=2, conv_width=8)
+    return build_audio_encoder(AudioEncoderConfig(scratch=size))
+
+
+def texts(count: int, seed: int) -> list[PreparedRow]:
+    """Token 3 or 4 among others says the label; lengths of both buckets."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        label, length = number % 2, (16, 32)[number % 3 == 0]
+        ids = random.integers(5, 20, length)
+        ids[random.choice(length, 4, replace=False)] = 3 + label
+        mask = np.ones(length, np.int64)
+        rows.append(PreparedRow(None, TokenizedText(ids.astype(np.int64), mask), label))
+    return rows
+
+
+def sounds(count: int, seed: int) -> list[PreparedRow]:
+    """A low tone or noise, shorter and longer than a window."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        length = int(random.integers(8_000, 24_000))
+        tone = np.sin(np.arange(length) / 40 * random.uniform(0.9, 1.1))
+        samples = tone if number % 2 else random.standard_normal(length)
+        rows.append(PreparedRow(samples.astype(np.float32), None, number % 2))
+    return rows
+
+
+def losses(notes: list[str]) -> list[float]:
+    return [float(re.findall(r"loss ([\d.]+)", note)[0]) for note in notes]
+
+
+def train_texts(config: OptimiserConfig, progress: Progress) -> tuple[TextEncoder, float]:
+    torch.manual_seed(0)
+    encoder = text_encoder()
+    accuracy = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
+    return encoder, accuracy
+
+
+def test_a_text_encoder_learns_what_words_say(recorded: Recorded) -> None:
+    progress = recorded()
+    config = OptimiserConfig(epochs=12, batch_size=8, learning_rate=5e-3, patience=12)
+    encoder, accuracy = train_texts(config, progress)
+    assert accuracy == 1
+    (notes,) = progress.notes.values()
+    assert losses(notes)[-1] < 0.5 * losses(notes)[0]
+    assert not encoder.training
+    # The embeddings of unseen texts are separable: one direction tells the labels apart.
+    rows = texts(40, 2)
+    embeddings = embed_texts(encoder, [row.tokens for row in rows if row.tokens is not None])
+    labels = torch.tensor([row.label for row in rows])
+    means = torch.stack([embeddings[labels == label].mean(0) for label in (0, 1)])
+    nearest = torch.cdist(embeddings, means).argmin(dim=1)
+    assert (nearest == labels).float().mean() > 0.9
+
+
+def test_an_audio_encoder_learns_what_sounds_say(recorded: Recorded) -> None:
+    progress = recorded()
+    torch.manual_seed(0)
+    config = OptimiserConfig(epochs=15, batch_size=4, learning_rate=3e-3)
+    accuracy = train_audio_encoder(
+        audio_encoder(), sounds(24, 0), sounds(8, 1), 2, config, 16_000, progress
+    )
+    assert accuracy == 1
+    (notes,) = progress.notes.values()
+    assert losses(notes)[-1] < losses(notes)[0]
+
+
+def test_one_seed_decides_everything() -> None:
+    config = OptimiserConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+    one, other = (train_texts(config, Progress())[0].state_dict() for _ in range(2))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=0, rtol=0)
+
+
+def test_training_stops_when_validation_does_not_improve(recorded: Recorded) -> None:
+    progress = recorded()
+    frozen = OptimiserConfig(epochs=30, batch_size=48, learning_rate=1e-12, patience=3)
+    train_texts(frozen, progress)
+    (notes,) = progress.notes.values()
+    assert len(notes) == 4  # the first epoch counts as the best, three more do not beat it
+
+
+def test_every_epoch_trains_in_training_mode() -> None:
+    # The authors' loop never returns to it after the first validation.
+    torch.manual_seed(0)
+    encoder = text_encoder()
+    modes: list[bool] = []
+    encoder.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    config = OptimiserConfig(epochs=3, batch_size=48, learning_rate=1e-3)
+    train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, Progress())
+    # Per epoch: both buckets of the one training batch, then both of the validation set.
+    assert modes == [True, True, False, False] * 3
+
+
+def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
+    """A learning rate that destroys the encoder after its first epochs must not win."""
+    torch.manual_seed(0)
+    encoder = text_encoder()
+    progress = recorded()
+    config = OptimiserConfig(epochs=8, batch_size=8, learning_rate=3e-2, patience=8)
+    states: list[dict[str, torch.Tensor]] = []
+    encoder.register_forward_pre_hook(
+        lambda module, _: (
+            None
+            if module.training
+            else states.append({n: v.clone() for n, v in module.state_dict().items()})
+        )
+    )
+    best = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
+    (notes,) = progress.notes.values()
+    accuracies = [float(note.split()[-1]) for note in notes]
+    assert best == pytest.approx(max(accuracies), abs=1e-3)
+    first_best = accuracies.index(max(accuracies))
+    kept = states[2 * first_best]  # two buckets, so two forward passes per validation
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(value, kept[name], atol=0, rtol=0)

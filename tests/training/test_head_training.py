@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
+from hemogat.errors import ConfigError
+from hemogat.model.bank import Embeddings, InductiveHead, freeze_bank
+from hemogat.model.head import FusionHead
+from hemogat.model.topk_graph import link_together
+from hemogat.progress import Progress
+from hemogat.training import head_training
+from hemogat.training.head_training import train_head
+from hemogat.training.metrics import measure
+from hemogat.training.run_directory import Features
+
+LABELS = 3
+GRAPH = GraphConfig(k_audio=2, k_text=3)
+HEAD = HeadConfig(hidden=16, heads=2, num_layers=2, modality_dropout=0.3)
+LONG = OptimiserConfig(epochs=40, learning_rate=5e-3, patience=40)
+
+
+def features(rows: int, seed: int) -> Features:
+    """One cloud per label in each modality."""
+    random = torch.Generator().manual_seed(seed)
+    centres = torch.Generator().manual_seed(99)
+    labels = torch.arange(rows) % LABELS
+    audio = 2 * torch.randn(LABELS, 6, generator=centres)[labels]
+    text = 2 * torch.randn(LABELS, 8, generator=centres)[labels]
+    e = Embeddings(
+        audio + 0.3 * torch.randn(rows, 6, generator=random),
+        text + 0.3 * torch.randn(rows, 8, generator=random),
+        torch.ones(rows, 2, dtype=torch.bool),
+    )
+    return Features(e, labels)
+
+
+TRAIN, VALIDATION, TEST = features(36, 0), features(60, 1), features(60, 2)
+
+
+def fit(
+    config: OptimiserConfig = LONG,
+    head: HeadConfig = HEAD,
+    progress: Progress | None = None,
+    validation: Features = VALIDATION,
+) -> FusionHead:
+    torch.manual_seed(0)
+    return train_head(
+        "full", TRAIN, validation, LABELS, head, GRAPH, config, progress or Progress()
+    )
+
+
+def with_holes(of: Features) -> Features:
+    """Take the audio of every third utterance and the text of every other third."""
+    present = of.embeddings.present.clone()
+    present[::3, 0] = present[1::3, 1] = False
+    return Features(replace(of.embeddings, present=present), of.labels)
+
+
+@torch.no_grad()
+def predict(head: FusionHead, of: Features, present: torch.Tensor | None = None) -> torch.Tensor:
+    inductive = InductiveHead(head, freeze_bank(head, TRAIN.embeddings, GRAPH), GRAPH).eval()
+    e = of.embeddings
+    logits = inductive(e.audio, e.text, e.present if present is None else present).logits
+    return logits.argmax(dim=1)
+
+
+def test_a_head_learns_clouds_that_are_apart() -> None:
+    head = fit()
+    assert not head.training
+    assert (predict(head, TEST) == TEST.labels).float().mean() > 0.95
+
+
+def test_modality_dropout_teaches_to_do_without() -> None:
+    head = fit(validation=with_holes(features(120, 3)))
+    for column in (0, 1):
+        present = TEST.embeddings.present.clone()
+        present[:, column] = False
+        assert (predict(head, TEST, present) == TEST.labels).float().mean() > 0.9
+    assert all(vector.abs().sum() > 0 for vector in head.missing.values())
+
+
+def test_one_seed_decides_everything() -> None:
+    short = OptimiserConfig(epochs=3, learning_rate=1e-3)
+    one, other = fit(short).state_dict(), fit(short).state_dict()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=0, rtol=0)
+
+
+def test_the_epoch_that_validates_best_is_kept(recorded: Callable[[], Any]) -> None:
+    progress = recorded()
+    wild = OptimiserConfig(epochs=12, learning_rate=0.1, patience=12)
+    head = fit(wild, progress=progress)
+    (notes,) = progress.notes.values()
+    scores = [float(note.split()[-1]) for note in notes]
+    assert len(scores) == 12
+    predicted = predict(head, VALIDATION).numpy()
+    found = measure(VALIDATION.labels.numpy(), predicted, LABELS).weighted_f1
+    assert found == pytest.approx(max(scores), abs=1e-3)
+    # Batch statistics move in every epoch up to that one: each trains in training mode. (The
+    # authors' loop stays in evaluation mode after the first validation.)
+    tracked = head.projections["audio"][1].num_batches_tracked
+    assert tracked == 1 + scores.index(max(scores))
+
+
+def test_training_stops_when_validation_does_not_improve(recorded: Callable[[], Any]) -> None:
+    progress = recorded()
+    fit(OptimiserConfig(epochs=50, learning_rate=1e-12, patience=4), progress=progress)
+    (notes,) = progress.notes.values()
+    assert 5 <= len(notes) < 50
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"modules": "no_gnn"},
+        {"modalities": "audio", "modality_dropout": 0.0},
+        {"modalities": "text", "modality_dropout": 0.0},
+        {"num_layers": 1, "modality_dropout": 0.0},
+    ],
+)
+def test_every_control_learns_too(head: dict[str, Any]) -> None:
+    trained = fit(head=HEAD.model_copy(update=head))
+    assert (predict(trained, TEST) == TEST.labels).float().mean() > 0.9
+
+
+def test_too_few_utterances_for_k_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"graph\.k_text is 36, but only 35 utterances"):
+        train_head(
+            "full", TRAIN, VALIDATION, LABELS, HEAD, GraphConfig(k_text=36), LONG, Progress()
+        )
+
+
+def test_hiding_takes_one_modality_of_the_share_that_has_both() -> None:
+    torch.manual_seed(0)
+    present = torch.ones(4000, 2, dtype=torch.bool)
+    present[:1000, 0] = False
+    hidden = head_training._hide_modalities(present, 0.4)
+    assert (hidden[:1000] == present[:1000]).all()
+    assert hidden.any(dim=1).all()
+    audio, text = (~hidden[1000:]).float().mean(dim=0).tolist()
+    assert audio == pytest.approx(0.2, abs=0.03)
+    assert text == pytest.approx(0.2, abs=0.03)
+    assert head_training._hide_modalities(present, 0.0).equal(present)
+
+
+def test_hidden_modalities_are_not_searched_with() -> None:
+    torch.manual_seed(0)
+    e = TRAIN.embeddings
+    has = e.present.clone()
+    has[::5, 0] = False
+    has[1::5, 1] = False
+    known = Features(Embeddings(e.audio, e.text, has), TRAIN.labels)
+    graphs = head_training._TrainingGraphs(known, GRAPH)
+    for _ in range(5):
+        present = head_training._hide_modalities(has, 0.5)
+        expected = link_together(e.audio, e.text, has, GRAPH, searching=present).index
+        assert graphs.neighbours(present).equal(expected)
