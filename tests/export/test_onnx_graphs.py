@@ -44,9 +44,9 @@ from hemogat.training.run_directory import RunDirectory
 AUDIO_DIM, TEXT_DIM, LABELS, BANK = 7, 9, 3, 14
 GRAPH = GraphConfig(k_audio=3, k_text=2)
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
-    "both, modality dropout": ({"modality_dropout": 0.2}, 20),
-    "audio": ({"modalities": "audio", "num_layers": 1}, 18),
-    "text": ({"modalities": "text", "num_layers": 2, "final_heads": 2}, 23),
+    "gat": ({"modality_dropout": 0.2, "final_heads": 2}, 20),
+    "gcn, audio": ({"gnn": "gcn", "modalities": "audio", "num_layers": 1}, 18),
+    "sage, text": ({"gnn": "sage", "modalities": "text", "modules": "no_cmt"}, 23),
     "no_gnn": ({"modules": "no_gnn"}, 20),
 }
 SIZES = {"audio_dim": AUDIO_DIM, "text_dim": TEXT_DIM, "label": LABELS}
@@ -97,7 +97,8 @@ def fusion(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     reference = InductiveHead(head, bank, GRAPH).eval()
     slots = reference.graph.slots
     sizes = SIZES | {"slot": slots, "slot_and_self": slots + 1}
-    return Exported(path, opset, fusion_spec(slots), reference, sizes)
+    spec = fusion_spec(slots, attention=head.config.gnn == "gat")
+    return Exported(path, opset, spec, reference, sizes)
 
 
 @pytest.fixture(scope="module")

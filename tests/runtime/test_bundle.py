@@ -223,7 +223,7 @@ def test_sums_list_subfolders_and_leave_themselves_out(tmp_path: Path) -> None:
 def test_the_manifest_says_what_a_reader_needs(tiny_bundle: Path) -> None:
     raw = json.loads((tiny_bundle / MANIFEST_FILE).read_text())
     assert raw["schema_version"] == 1
-    assert raw["graph"] == {"k_audio": 2, "k_text": 3}
+    assert (raw["graph"]["k_audio"], raw["graph"]["k_text"]) == (2, 3)
     assert raw["dims"] == {"audio": 16, "text": 16}
     assert {(m["graph"], m["engine"], m["precision"]) for m in raw["models"]} == {
         (graph, "onnx", "fp32") for graph in ("audio_encoder", "text_encoder", "fusion")

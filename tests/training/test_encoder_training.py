@@ -151,7 +151,7 @@ def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
     best = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
     (notes,) = progress.notes.values()
     accuracies = [float(note.split()[-1]) for note in notes]
-    assert best == pytest.approx(max(accuracies), abs=1e-3)
+    assert best == pytest.approx(max(accuracies), abs=0.006)  # notes are rounded
     first_best = accuracies.index(max(accuracies))
     kept = states[2 * first_best]  # two buckets, so two forward passes per validation
     for name, value in encoder.state_dict().items():

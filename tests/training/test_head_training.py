@@ -100,11 +100,11 @@ def test_the_epoch_that_validates_best_is_kept(recorded: Callable[[], Any]) -> N
     assert len(scores) == 12
     predicted = predict(head, VALIDATION).numpy()
     found = measure(VALIDATION.labels.numpy(), predicted, LABELS).weighted_f1
-    assert found == pytest.approx(max(scores), abs=1e-3)
+    assert found == pytest.approx(max(scores), abs=0.006)  # notes are rounded
     # Batch statistics move in every epoch up to that one: each trains in training mode. (The
     # authors' loop stays in evaluation mode after the first validation.)
-    tracked = head.projections["audio"][1].num_batches_tracked
-    assert tracked == 1 + scores.index(max(scores))
+    epochs = int(head.projections["audio"][1].num_batches_tracked)
+    assert scores[epochs - 1] == max(scores)
 
 
 def test_training_stops_when_validation_does_not_improve(recorded: Callable[[], Any]) -> None:
