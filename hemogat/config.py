@@ -43,7 +43,7 @@ class TextConfig(Settings):
     """How text becomes tokens and tokens one embedding."""
 
     max_tokens: PositiveInt = 128
-    token_buckets: tuple[PositiveInt, ...] = (16, 32, 64, 128)
+    token_buckets: tuple[PositiveInt, ...] = Field((16, 32, 64, 128), min_length=1)
     pooling: Literal["mean", "pooler"] = "mean"
     max_text_bytes: PositiveInt = 64 * 2**10
 
