@@ -82,8 +82,8 @@ class Progress:
 
         return RichProgress(
             SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}"),

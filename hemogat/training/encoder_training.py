@@ -117,7 +117,7 @@ def _train(
         with torch.no_grad():
             predicted = classifier(embed_validation().to(device)).argmax(dim=1).cpu()
         accuracy = (predicted == validation_labels).double().mean().item()
-        stage.advance(note=f"loss {loss.item():.3f}, validation accuracy {accuracy:.3f}")
+        stage.advance(note=f"loss {loss.item():.2f}, val acc {accuracy:.2f}")
         since_best += 1
         if accuracy > best:
             best, best_state, since_best = accuracy, copy.deepcopy(encoder.state_dict()), 0

@@ -60,7 +60,7 @@ def train_head(
             optimiser.step()
             score = _validate(head, train, validation, labels, graph)
             schedule.step(score)
-            stage.advance(note=f"loss {loss.item():.3f}, validation w-F1 {score:.3f}")
+            stage.advance(note=f"loss {loss.item():.2f}, val w-F1 {score:.2f}")
             since_best += 1
             if score > best:
                 best, best_state, since_best = score, copy.deepcopy(head.state_dict()), 0
