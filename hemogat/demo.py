@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from hemogat.benchmarks.statistics import LatencySummary
 from hemogat.config import ExportConfig, Settings
 from hemogat.data.demo_corpus import make_demo_corpus
 from hemogat.data.manifest import Utterance
+from hemogat.errors import ParityError
 from hemogat.export.export_run import export_run
 from hemogat.files import write_atomic
 from hemogat.progress import Progress
@@ -33,6 +33,7 @@ from hemogat.versions import installed_versions
 
 SUMMARY_FILE = "summary.json"
 _MEASURED_UTTERANCES = 100
+_SERVED_WITHIN = 1e-4  # of the pipeline's probabilities
 _PACKAGES = (
     "hemogat", "torch", "transformers", "torch-geometric", "onnx", "onnxruntime", "numpy",
     "nvidia-pytriton", "tritonclient", "espeakng-loader",
@@ -89,13 +90,15 @@ def run_demo(out: Path, progress: Progress | None = None) -> DemoSummary:
 
     Raises:
         IncompleteError: a package or the tritonserver is missing here.
-        ParityError: the exported graphs do not answer as the reference.
+        ParityError: the exported graphs do not answer as the reference, or the server does not
+            answer as the pipeline.
         ServerError: the server did not start or failed.
         InputError: ``out`` holds something that the demo did not make.
     """
     progress = progress or Progress()
     timer = _Timer()
     paths = {name: out / name for name in ("corpus", "run", "bundle", "repository")}
+    (out / SUMMARY_FILE).unlink(missing_ok=True)  # of an earlier demo, whose folders go now
     find_tritonserver()  # missing, it is better said now than after training
     with timer.stage("corpus"):
         utterances = _make_corpus(paths["corpus"], progress)
@@ -153,8 +156,6 @@ def _serve(
 
 
 def _make_corpus(folder: Path, progress: Progress) -> tuple[Utterance, ...]:
-    if (folder / "manifest.csv").is_file():
-        shutil.rmtree(folder)  # an earlier demo's
     with progress.stage("Speak the corpus") as stage:
         return make_demo_corpus(folder, progress=stage.reach).utterances
 
@@ -172,21 +173,27 @@ def _compare_with_server(
     http: Protocol = "http"
     requests = [(grpc, r) for r in (*both, no_text, no_audio)] + [(http, r) for r in both]
     expected = pipeline([audio for _, (audio, _) in requests], [text for _, (_, text) in requests])
-    flips, largest = 0, 0.0
+    answers = []
     with progress.stage("Ask the server", len(requests)) as stage:
-        for (protocol, (audio, text)), prediction in zip(requests, expected, strict=True):
-            answer = clients[protocol].predict(audio, text)
-            flips += answer.label != prediction.label
-            largest = max(largest, _largest_difference(answer, prediction))
+        for protocol, (audio, text) in requests:
+            answers.append(clients[protocol].predict(audio, text))
             stage.advance()
-    return DemoTriton(
+    pairs = list(zip(answers, expected, strict=True))
+    compared = DemoTriton(
         version=clients["grpc"].server_version(),
         requests=len(requests),
-        flips=flips,
-        max_abs_diff=largest,
-        without_text=expected[len(both)].label,
-        without_audio=expected[len(both) + 1].label,
+        flips=sum(answer.label != prediction.label for answer, prediction in pairs),
+        max_abs_diff=max(_largest_difference(*pair) for pair in pairs),
+        without_text=answers[len(both)].label,
+        without_audio=answers[len(both) + 1].label,
     )
+    if compared.flips or not compared.max_abs_diff <= _SERVED_WITHIN:
+        raise ParityError(
+            f"Triton {compared.version}: expected the pipeline's labels and probabilities within "
+            f"{_SERVED_WITHIN:g} for {compared.requests} requests, found {compared.flips} other "
+            f"labels and {compared.max_abs_diff:.2g}"
+        )
+    return compared
 
 
 def _measure(

@@ -23,6 +23,7 @@ from hemogat.workspace import Marker, find_latest
 CORE = "core"  # what hemogat needs without any extra
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<extras>[^\]]*)\])?(?P<versions>[^;]*)")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w.-]+)['\"]")
+_USED_ENGINES = frozenset({"ONNX Runtime, CPU"})  # of those looked for
 # Both install the module onnxruntime, over each other.
 _EXCLUDES = {"onnxruntime": "onnxruntime-gpu", "onnxruntime-gpu": "onnxruntime"}
 
@@ -49,7 +50,7 @@ class Extra(Settings):
 
 
 class Engine(Settings):
-    """Whether graphs can be executed with one engine here; ``detail``: its version, or why not."""
+    """Whether bundles can be run with one engine here; ``detail``: its version, or why not."""
 
     name: str
     can_run: bool
@@ -159,6 +160,9 @@ def _engine(name: str, module: str, extra: str, obstacle: str | None = None) -> 
     except Exception as error:  # whatever a broken installation raises is what to report
         reason = " ".join(str(error).split())
         return Engine(name=name, can_run=False, detail=f"{module} does not load: {reason}")
+    if name not in _USED_ENGINES:
+        detail = f"{module} {version} is installed, but this version of hemogat does not use it"
+        return Engine(name=name, can_run=False, detail=detail)
     return Engine(name=name, can_run=True, detail=f"{module} {version}")
 
 

@@ -37,8 +37,14 @@ def folder_written_whole(path: Path, *, replace_if_has: str | None = None) -> It
     it is what this program wrote there before.
 
     Raises:
-        InputError: ``path`` exists and is something else.
+        InputError: ``path`` exists and is something else, or cannot be replaced.
     """
+    path = path.absolute()
+    if path.is_mount() or Path.cwd().is_relative_to(path):
+        raise InputError(
+            f"{path}: is a mount point or holds the current folder, so it cannot be replaced; "
+            f"name a folder of its own"
+        )
     if path.exists() and not (
         path.is_dir() and (not any(path.iterdir()) or _holds(path, replace_if_has))
     ):
@@ -69,6 +75,15 @@ def _swap_in(temporary: Path, path: Path) -> None:
         os.rename(temporary, path)
         return
     old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-    os.rename(path, old / path.name)
-    os.rename(temporary, path)
+    try:
+        os.rename(path, old / path.name)
+    except OSError:
+        old.rmdir()
+        raise
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.rename(old / path.name, path)
+        old.rmdir()
+        raise
     shutil.rmtree(old, ignore_errors=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 from hemogat.errors import IncompleteError
 
+_ROOT = Path(__file__).parents[1]
+
 
 def pip_line(extra: str) -> str:
-    """Return the pip command that adds ``extra``."""
-    return f"pip install 'hemogat[{extra}]'"
+    """Return the pip command that adds ``extra``: to a checkout, or to an installed package."""
+    source = str(_ROOT) if (_ROOT / "pyproject.toml").is_file() else "hemogat"
+    return f"pip install '{source}[{extra}]'"
 
 
 def require(module: str, extra: str) -> ModuleType:

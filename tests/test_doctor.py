@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import metadata
+from types import SimpleNamespace
 
 import pytest
 
 from hemogat import doctor
 from hemogat.doctor import CORE, diagnose, find_extras
 from hemogat.machine import Gpu
+from hemogat.optional import pip_line
 
 GPU = Gpu("NVIDIA H200", 143771, "580.65", "9.0")
 
@@ -41,10 +43,10 @@ def test_what_excludes_an_extra_is_uninstalled_first(installed: dict[str, str]) 
     def lines() -> dict[str, str]:
         return {extra.name: extra.add_with for extra in find_extras()}
 
-    assert lines()["gpu"] == "pip install 'hemogat[gpu]'"
+    assert lines()["gpu"] == pip_line("gpu")
     installed["onnxruntime"] = "1.32.0"
-    assert lines()["gpu"] == "pip uninstall -y onnxruntime && pip install 'hemogat[gpu]'"
-    assert lines()["cpu"] == "pip install 'hemogat[cpu]'"
+    assert lines()["gpu"] == f"pip uninstall -y onnxruntime && {pip_line('gpu')}"
+    assert lines()["cpu"] == pip_line("cpu")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,14 @@ def test_an_engine_that_is_not_installed_names_its_extra(monkeypatch: pytest.Mon
     extras = ("cpu", "gpu", "openvino", "trt")
     for engine, extra in zip(found.values(), extras, strict=True):
         assert not engine.can_run
-        assert f"pip install 'hemogat[{extra}]'" in engine.detail
+        assert pip_line(extra) in engine.detail
+
+
+def test_an_engine_that_is_not_used_yet_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(__version__="2026.4"))
+    found = engines(())["OpenVINO"]
+    assert not found.can_run
+    assert "2026.4 is installed" in found.detail
 
 
 def test_an_engine_is_tried() -> None:

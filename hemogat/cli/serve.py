@@ -26,6 +26,20 @@ def serve(
         int | None,
         typer.Option(min=1, metavar="N", help="Processes of each model.", show_default="1"),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Compute threads of each process.", show_default="all cores"
+        ),
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Keep the generated repository here.", show_default="a temporary folder"),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Keep the server's output here.", show_default="a temporary file"),
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Answer with the neighbours, which are training rows."),
@@ -35,14 +49,16 @@ def serve(
     from hemogat.serving.serve import serve as serve_until_stopped
     from hemogat.serving.settings import RepositorySettings
 
-    chosen = {"instances": instances, "explain": explain or None}
+    chosen = {"instances": instances, "threads": threads, "explain": explain or None}
     given = {name: value for name, value in chosen.items() if value is not None}
     serve_until_stopped(
         bundle,
         settings=RepositorySettings.model_validate(given) if given else None,
+        repository=repository,
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
+        log_path=log,
         on_status=typer.echo,
     )

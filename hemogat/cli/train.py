@@ -11,8 +11,7 @@ from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_metrics, remark
 
 if TYPE_CHECKING:
-    from hemogat.training.metrics import Evaluation
-    from hemogat.training.run_directory import RunDirectory
+    pass
 
 
 def train(
@@ -45,28 +44,15 @@ def train(
     for warning in read_manifest(manifest, settings.labels).warnings:
         remark(f"warning: {manifest}: {warning}")
     with needs("train"):
+        from hemogat.training.evaluation import evaluate_run
         from hemogat.training.train import train as train_run
 
     run = train_run(settings, manifest, out or default_run(settings.name), Progress(visible=True))
-    evaluation = _evaluate(run)
+    has_test = any(row.split == "test" for row in run.record.rows)
+    evaluation = evaluate_run(run, "test" if has_test else "val")
     if as_json:
-        figures = evaluation and evaluation.model_dump(mode="json")
-        print_json({"run": str(run.path), "evaluation": figures})
+        print_json({"run": str(run.path), "evaluation": evaluation.model_dump(mode="json")})
         return
     typer.echo(f"run: {run.path}")
-    if evaluation:
-        typer.echo(f"split {evaluation.split}, per cent:")
-        print_metrics(evaluation.graphs | evaluation.controls)
-
-
-def _evaluate(run: RunDirectory) -> Evaluation | None:
-    """Evaluate a run that is finished, whether or not its split is large enough for that."""
-    from hemogat.errors import ConfigError
-    from hemogat.training.evaluation import evaluate_run
-
-    has_test = any(row.split == "test" for row in run.record.rows)
-    try:
-        return evaluate_run(run, "test" if has_test else "val")
-    except ConfigError as error:
-        remark(f"warning: {run.path}: is complete, but not evaluated: {error}")
-        return None
+    typer.echo(f"split {evaluation.split}, per cent:")
+    print_metrics(evaluation.graphs | evaluation.controls)

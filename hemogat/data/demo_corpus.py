@@ -7,8 +7,6 @@ modality alone can get; both together decide every utterance.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,9 +24,12 @@ from hemogat.data.demo_voices import PROSODIES, SPEAKERS, Speaker, ask_for, shap
 from hemogat.data.espeak import SAMPLE_RATE_HZ, Speech, synthesise
 from hemogat.data.manifest import Utterance, write_manifest
 from hemogat.errors import InputError
+from hemogat.files import folder_written_whole
 
 LABELS: tuple[str, ...] = ("angry", "happy", "neutral", "sad")
 MANIFEST = "manifest.csv"
+MARKER = "DEMO_CORPUS.txt"  # says that the folder may be replaced
+_MARKER_TEXT = "Synthetic speech made by hemogat; made anew, it replaces this folder.\n"
 
 _SILENCE = 0.01  # of the peak
 _MARGIN_S = 0.02  # of silence kept at both ends
@@ -117,33 +118,31 @@ def make_demo_corpus(
     """Make the corpus in ``folder``, whole or not at all; equal arguments make equal files.
 
     Args:
-        folder: must not exist; gets ``manifest.csv`` and the clips in ``audio/``.
+        folder: gets ``manifest.csv`` and the clips in ``audio/``; an earlier demo corpus there is
+            replaced, nothing else is.
         per_speaker: utterances of each speaker, a multiple of ``len(CASES)``.
         speakers: who speaks.
         seed: of the sentences, the order, the small variations and the encodings.
         progress: called with the number of clips written and of all clips.
 
     Raises:
-        InputError: ``folder`` exists or cannot be written, or ``per_speaker`` does not fit.
+        InputError: ``folder`` holds something else or cannot be written, or ``per_speaker`` does
+            not fit.
         IncompleteError: the package that holds espeak-ng is not installed.
         HemogatError: espeak-ng failed.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise InputError(f"{folder}: expected a new folder, found one; remove it or name another")
     if per_speaker < 1 or per_speaker % len(CASES):
         raise InputError(
             f"per_speaker: expected a multiple of {len(CASES)}, so that no modality alone "
             f"decides, found {per_speaker}"
         )
     lines = _write_script(speakers, per_speaker // len(CASES), np.random.default_rng(seed))
-    spoken = synthesise([line.speech for line in lines])
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            unfinished = Path(scratch) / folder.name
+        with folder_written_whole(folder, replace_if_has=MARKER) as unfinished:
+            spoken = synthesise([line.speech for line in lines])
             seconds = _write_corpus(unfinished, lines, spoken, progress)
-            os.rename(unfinished, folder)
+            (unfinished / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
     except (OSError, soundfile.LibsndfileError) as error:
         raise InputError(f"{folder}: the corpus cannot be written ({error})") from error
     utterances = tuple(_utterance(folder, line) for line in lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from hemogat.errors import InputError
+from hemogat.files import write_atomic
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -114,17 +115,12 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         if any(character in cell for cell in row for character in "\0\r\n"):
             raise InputError(f"{path}: a value of {row} holds a line break or null character")
         writer.writerow(row)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(text.getvalue().encode("utf-8"))
-        os.replace(temporary, path)
+        write_atomic(path, text.getvalue())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: a value is not valid Unicode ({error})") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
 
 
 @dataclass(frozen=True)

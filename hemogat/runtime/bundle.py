@@ -16,7 +16,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from hemogat.config import AudioConfig, GraphConfig, HeadConfig, PositiveInt, Settings, TextConfig
+from hemogat.config import (
+    AudioConfig,
+    GraphConfig,
+    HeadConfig,
+    PositiveInt,
+    Settings,
+    SettingsT,
+    TextConfig,
+)
 from hemogat.contract import Modality
 from hemogat.errors import BundleError
 
@@ -161,7 +169,20 @@ class Bundle:
     @cached_property
     def bank_index(self) -> BankIndex:
         """Label and id of every bank row."""
-        return BankIndex.model_validate_json((self.path / self.manifest.bank.index).read_bytes())
+        return self.read(BankIndex, self.manifest.bank.index)
+
+    def read(self, kind: type[SettingsT], name: str) -> SettingsT:
+        """Read one of the bundle's JSON files.
+
+        Raises:
+            BundleError: it cannot be read, or is not ``kind``.
+        """
+        path = self.path / name
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = " ".join(str(error).split())
+            raise BundleError(f"{path}: {reason}; export the bundle again") from error
 
 
 def sha256_of(path: Path) -> str:

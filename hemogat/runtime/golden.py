@@ -45,7 +45,7 @@ class GoldenCase:
 
 def read_golden(bundle: Bundle) -> GoldenFile:
     """Read the bundle's golden file."""
-    return GoldenFile.model_validate_json((bundle.path / bundle.manifest.golden).read_bytes())
+    return bundle.read(GoldenFile, bundle.manifest.golden)
 
 
 def golden_cases(bundle: Bundle) -> tuple[GoldenCase, ...]:

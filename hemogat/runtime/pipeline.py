@@ -196,10 +196,16 @@ def _paired(
     audio: AudioSource | list[AudioSource | None] | None,
     text: Text | list[Text | None] | None,
 ) -> tuple[list[AudioSource | None], list[Text | None]]:
-    """Make both lists, as long as each other."""
-    count = len(audio) if isinstance(audio, list) else len(text) if isinstance(text, list) else 0
-    audios = audio if isinstance(audio, list) else [audio] * count
-    texts = text if isinstance(text, list) else [text] * count
+    """Make both lists, as long as each other; None stands for a list of nothing but None."""
+    for name, given in (("audio", audio), ("text", text)):
+        if given is not None and not isinstance(given, list):
+            raise InputError(
+                f"{name}: expected a list, as the other input is one, found {type(given).__name__}"
+            )
+    audios: list[AudioSource | None] = audio if isinstance(audio, list) else []
+    texts: list[Text | None] = text if isinstance(text, list) else [None] * len(audios)
+    if audio is None:
+        audios = [None] * len(texts)
     if len(audios) != len(texts):
         raise InputError(
             f"expected as many texts as audios, found {len(texts)} texts and {len(audios)} audios"

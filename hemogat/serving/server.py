@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -210,17 +210,20 @@ class TritonServer:
         deadline = time.monotonic() + self._ready_timeout_s
         self._on_status("starting tritonserver")
         with self._log.open("rb") as log:
-            while not self._is_ready():
+            while True:
+                answered = self._is_ready()
                 self._report_loaded(log)
+                # First: what answers on the port of a dead server is somebody else's.
                 if self._process is None or self._process.poll() is not None:
                     raise self._death()
+                if answered:
+                    break
                 if time.monotonic() > deadline:
                     raise ServerError(
                         f"tritonserver was not ready after {self._ready_timeout_s:g} s; "
                         f"its last lines:\n{self._last_lines()}"
                     )
                 time.sleep(_POLL_S)
-            self._report_loaded(log)
         self._on_status("ready")
 
     def _report_loaded(self, log: BinaryIO) -> None:
@@ -230,7 +233,7 @@ class TritonServer:
     def _is_ready(self) -> bool:
         try:
             self._get("/v2/health/ready")
-        except (urllib.error.URLError, OSError):
+        except (OSError, http.client.HTTPException):  # URLError is an OSError
             return False
         return True
 

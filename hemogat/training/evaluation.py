@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import torch
 
+from hemogat.config import GraphConfig
 from hemogat.data.manifest import Split
 from hemogat.errors import InputError
-from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
+from hemogat.model.bank import (
+    Embeddings,
+    InductiveHead,
+    freeze_bank,
+    self_loops_only,
+    transductive,
+)
 from hemogat.model.topk_graph import normalise
 from hemogat.training.metrics import Evaluation, Metrics, measure
 from hemogat.training.run_directory import FULL, RunDirectory
@@ -18,7 +25,6 @@ def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
 
     Raises:
         InputError: the run has no utterances in ``split``.
-        ConfigError: the split is too small for a transductive graph of the recipe's k.
     """
     labels, graph = run.record.recipe.labels, run.record.recipe.graph
     bank, features = run.features("train"), run.features(split)
@@ -34,19 +40,27 @@ def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
         e = features.embeddings
         return metrics(module(e.audio, e.text, e.present).logits)
 
-    full = run.head(FULL)
-    together = transductive(full, features.embeddings, graph)
+    full, e = run.head(FULL), features.embeddings
+    graphs = {"inductive": inductive(FULL)}
+    layer_cosine: tuple[float, ...] = ()
+    if _can_be_linked(e, graph.used_by(full.config)):
+        together = transductive(full, e, graph)
+        graphs["transductive"] = metrics(together.logits)
+        layer_cosine = tuple(mean_pairwise_cosine(nodes) for nodes in together.hidden)
+    graphs["self_loop"] = metrics(self_loops_only(full, e).logits)
     return Evaluation(
         split=split,
         labels=labels,
-        graphs={
-            "inductive": inductive(FULL),
-            "transductive": metrics(together.logits),
-            "self_loop": metrics(self_loops_only(full, features.embeddings).logits),
-        },
+        graphs=graphs,
         controls={name: inductive(name) for name in run.record.heads if name != FULL},
-        layer_cosine=tuple(mean_pairwise_cosine(nodes) for nodes in together.hidden),
+        layer_cosine=layer_cosine,
     )
+
+
+def _can_be_linked(embeddings: Embeddings, graph: GraphConfig) -> bool:
+    """Say whether every utterance finds its k neighbours among the others."""
+    audio, text = embeddings.present.sum(dim=0).tolist()
+    return len(embeddings) > 1 and graph.k_audio < max(audio, 1) and graph.k_text < max(text, 1)
 
 
 def mean_pairwise_cosine(nodes: torch.Tensor) -> float:

@@ -35,7 +35,8 @@ class Evaluation(Settings):
     from the split itself (``transductive``, the paper's way) and without any (``self_loop``).
     ``controls``: the other heads of the run, inductive. ``layer_cosine``: per graph layer, how
     alike the split's nodes are after it (mean cosine over all pairs, transductive graph); towards
-    1, deeper layers smooth away what tells utterances apart. Empty for a bundle.
+    1, deeper layers smooth away what tells utterances apart. ``transductive`` and ``layer_cosine``
+    are left out for a bundle, and for a split of no more utterances than a graph's neighbours.
     """
 
     split: Split

@@ -51,6 +51,11 @@ def train(
         ConfigError: the recipe does not fit the data.
     """
     progress = progress or Progress()
+    if recipe.graph.direction != "incoming":
+        raise ConfigError(
+            "graph.direction: expected incoming, found outgoing, the authors' way, with which a "
+            "head has no bank to be served with"
+        )
     corpus = read_manifest(manifest, recipe.labels)
     for split in ("train", "val"):
         if not corpus.split(split):

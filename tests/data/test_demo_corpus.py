@@ -16,6 +16,7 @@ from hemogat.data.demo_corpus import (
     CASES,
     ENCODINGS,
     LABELS,
+    MARKER,
     Case,
     DemoCorpus,
     Encoding,
@@ -110,8 +111,8 @@ def test_equal_arguments_make_equal_files(tmp_path: Path) -> None:
         make_demo_corpus(folders[name], speakers=SPEAKERS[:1], seed=seed)
     first, second, other = (digests(folder) for folder in folders.values())
     assert first == second
-    assert len(first) == len(CASES) + 1
-    assert not set(first.values()) & set(other.values())
+    assert len(first) == len(CASES) + 2  # the manifest, and what says that this may be replaced
+    assert set(first.values()) & set(other.values()) == {first[MARKER]}
 
 
 def test_progress_counts_every_clip(tmp_path: Path) -> None:
@@ -134,11 +135,19 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(InputError, match="expected a new folder"):
+    (tmp_path / "manifest.csv").touch()  # a corpus, but not one that was made here
+    with pytest.raises(InputError, match="exists already"):
         make_demo_corpus(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"kept.txt", "manifest.csv"}
+
+
+def test_an_earlier_demo_corpus_is_replaced(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_demo_corpus(tmp_path / "corpus", speakers=SPEAKERS[:1], seed=seed)
+    make_demo_corpus(tmp_path / "other", speakers=SPEAKERS[:1], seed=1)
+    assert digests(tmp_path / "corpus") == digests(tmp_path / "other")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -166,7 +175,7 @@ def test_a_missing_package_is_named_with_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(IncompleteError, match=r"hemogat\[demo\]"):
+    with pytest.raises(IncompleteError, match=r"\[demo\]"):
         make_demo_corpus(tmp_path / "corpus")
     assert list(tmp_path.iterdir()) == []
 

@@ -58,7 +58,7 @@ def test_unknown_voices_are_refused(wrong: dict[str, str], named: str) -> None:
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(IncompleteError, match=r"hemogat\[demo\]"):
+    with pytest.raises(IncompleteError, match=r"\[demo\]"):
         synthesise([SPEECH])
 
 

@@ -67,10 +67,11 @@ def session(graph: GraphConfig) -> onnxruntime.InferenceSession:
 
 @st.composite
 def vectors(draw: st.DrawFn, rows: int, width: int) -> torch.Tensor:
-    """Rows of which many are equal and some are zero."""
+    """Rows of any length, of which many are equal and some are zero."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pool = random.standard_normal((draw(st.integers(1, 6)), width)).astype(np.float32)
     pool[0] *= draw(st.sampled_from([0.0, 1.0]))
+    pool[-1] *= draw(st.sampled_from([1e-13, 1e-6, 1.0, 1e9]))  # the first: as good as zero
     chosen = draw(st.lists(st.integers(0, len(pool) - 1), min_size=rows, max_size=rows))
     return torch.from_numpy(pool[chosen])
 

@@ -178,17 +178,18 @@ def test_zero_vectors_are_similar_to_nothing_and_never_nan() -> None:
     assert_array_equal(found.index, [[0, 1, -1, -1, 2, 3]] * 2)
 
 
-def test_a_similarity_is_a_cosine_whatever_the_lengths() -> None:
+@pytest.mark.parametrize("length", [1e-9, 1e-3, 1.0, 1e15])
+def test_a_similarity_is_a_cosine_whatever_the_lengths(length: float) -> None:
     bank = Corpus(
-        np.array([[2e-20, 0], [0, 5e15]], np.float32),
+        np.array([[0, length], [2e-20, 0]], np.float32),
         np.eye(2, dtype=np.float32),
         np.ones((2, 2), bool),
     )
-    query = torch.tensor([[3e10, 4e10]])
+    query = torch.tensor([[3 * length, 4 * length]])
     present = torch.tensor([[True, False]])
     found = search_bank(query, query, present, *tables(bank), GraphConfig(k_audio=2, k_text=0))
-    # The first row is shorter than the guard against division by zero, and counts as zero.
-    assert found.index.tolist() == [[1, 0]]
+    # The last row is shorter than the guard against division by zero, and counts as zero.
+    assert found.index.tolist() == [[0, 1]]
     assert_allclose(found.similarity, [[0.8, 0.0]], atol=1e-6)
 
 

@@ -38,7 +38,7 @@ def test_without_any_server_the_pip_line_is_given(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "pytriton", None)  # Python's way to block an import
-    with pytest.raises(IncompleteError, match=r"pip install 'hemogat\[serve\]'") as caught:
+    with pytest.raises(IncompleteError, match=r"pip install '.*\[serve\]'") as caught:
         find_tritonserver()
     assert caught.value.exit_code == 3
 

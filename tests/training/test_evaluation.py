@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hemogat.errors import ConfigError, InputError
 from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
@@ -14,8 +15,17 @@ from hemogat.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path) -> RunDirectory:
-    return RunDirectory.open(tiny_run)
+def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """Return the tiny run with random weights and embeddings, so that every head has its own say."""
+    copy = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("random") / "run"))
+    torch.manual_seed(0)
+    for path in (copy / "features.safetensors", *(copy / "heads").iterdir()):
+        tensors = load_file(path)
+        for name, value in tensors.items():
+            if value.is_floating_point():
+                tensors[name] = value + (torch.rand if "var" in name else torch.randn)(value.shape)
+        save_file(tensors, path)
+    return RunDirectory.open(copy)
 
 
 @torch.no_grad()
@@ -44,6 +54,7 @@ def test_each_graph_and_each_control_is_there(run: RunDirectory) -> None:
         "self_loop": accuracy(self_loops_only(full, e).logits),
         **{name: inductive(name) for name in found.controls},
     }
+    assert len(set(found.accuracies().values())) > 3
     for metrics in (*found.graphs.values(), *found.controls.values()):
         assert metrics.utterances == 12
         assert sum(map(sum, metrics.confusion)) == 12
