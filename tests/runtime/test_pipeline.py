@@ -118,6 +118,10 @@ def test_lists_in_lists_out(pipeline: Pipeline, clips: tuple[Utterance, ...]) ->
     assert isinstance(pipeline(clip.audio), Prediction)
     with pytest.raises(InputError, match="found 1 texts and 2 audios"):
         pipeline([clip.audio, clip.audio], [clip.text])
+    with pytest.raises(InputError, match="text: expected a list"):
+        pipeline([clip.audio, clip.audio], clip.text)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="audio: expected a list"):
+        pipeline(clip.audio, [clip.text, clip.text])  # type: ignore[call-overload]
 
 
 def test_a_path_and_its_bytes_are_the_same(

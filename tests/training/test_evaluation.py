@@ -8,15 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hemogat.errors import ConfigError, InputError
+from hemogat.errors import InputError
 from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
 from hemogat.training.evaluation import evaluate_run
+from hemogat.training.metrics import Metrics, measure
 from hemogat.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
 def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """Return the tiny run with random weights and embeddings, so that every head has its own say."""
+    """Return the tiny run with random weights and embeddings, so that no two heads agree."""
     copy = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("random") / "run"))
     torch.manual_seed(0)
     for path in (copy / "features.safetensors", *(copy / "heads").iterdir()):
@@ -35,29 +36,30 @@ def test_each_graph_and_each_control_is_there(run: RunDirectory) -> None:
     assert list(found.controls) == ["no_gnn", "audio_only", "text_only"]
     assert list(found.accuracies()) == [*found.graphs, *found.controls]
     assert (found.split, found.labels) == ("test", ("angry", "calm", "sad"))
+    assert len(found.layer_cosine) == 3
 
     test, bank = run.features("test"), run.features("train").embeddings
     e, graph = test.embeddings, run.record.recipe.graph
 
-    def accuracy(logits: torch.Tensor) -> float:
-        return float((logits.argmax(dim=1) == test.labels).double().mean())
+    def metrics(logits: torch.Tensor) -> Metrics:
+        return measure(test.labels.numpy(), logits.argmax(dim=1).numpy(), labels=3)
 
-    def inductive(name: str) -> float:
+    def inductive(name: str) -> Metrics:
         head = run.head(name)
         module = InductiveHead(head, freeze_bank(head, bank, graph), graph).eval()
-        return accuracy(module(e.audio, e.text, e.present).logits)
+        return metrics(module(e.audio, e.text, e.present).logits)
 
     full = run.head()
-    assert found.accuracies() == {
+    assert found.graphs == {
         "inductive": inductive("full"),
-        "transductive": accuracy(transductive(full, e, graph).logits),
-        "self_loop": accuracy(self_loops_only(full, e).logits),
-        **{name: inductive(name) for name in found.controls},
+        "transductive": metrics(transductive(full, e, graph).logits),
+        "self_loop": metrics(self_loops_only(full, e).logits),
     }
-    assert len(set(found.accuracies().values())) > 3
-    for metrics in (*found.graphs.values(), *found.controls.values()):
-        assert metrics.utterances == 12
-        assert sum(map(sum, metrics.confusion)) == 12
+    assert found.controls == {name: inductive(name) for name in found.controls}
+    rows = (*found.graphs.values(), *found.controls.values())
+    assert len({metrics.confusion for metrics in rows}) >= 5
+    for row in rows:
+        assert row.utterances == sum(map(sum, row.confusion)) == 12
 
 
 def test_other_splits_can_be_evaluated(run: RunDirectory) -> None:
@@ -65,17 +67,27 @@ def test_other_splits_can_be_evaluated(run: RunDirectory) -> None:
     assert evaluate_run(run, "train").graphs["inductive"].utterances == 24
 
 
-def test_what_cannot_be_evaluated_is_refused(tiny_run: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+def with_test_rows(run: RunDirectory, count: int, place: Path) -> RunDirectory:
+    """Return a copy of the run of which only the first test utterances are left."""
+    copy = Path(shutil.copytree(run.path, place / "run"))
     raw = json.loads((copy / "run.json").read_text())
-    for row in [row for row in raw["rows"] if row["split"] == "test"][3:]:
+    for row in [row for row in raw["rows"] if row["split"] == "test"][count:]:
         row["split"] = "val"
     (copy / "run.json").write_text(json.dumps(raw))
-    with pytest.raises(ConfigError, match=r"graph\.k_text is 3, but only 2 utterances"):
-        evaluate_run(RunDirectory.open(copy))
+    return RunDirectory.open(copy)
 
-    for row in raw["rows"]:
-        row["split"] = "train"
-    (copy / "run.json").write_text(json.dumps(raw))
+
+@pytest.mark.parametrize(("count", "linked"), [(1, False), (3, False), (4, True)])
+def test_a_split_too_small_for_a_graph_of_its_own_has_the_rest(
+    run: RunDirectory, count: int, linked: bool, tmp_path: Path
+) -> None:
+    found = evaluate_run(with_test_rows(run, count, tmp_path))  # k_text is 3
+    assert ("transductive" in found.graphs) == linked
+    assert bool(found.layer_cosine) == linked
+    assert {"inductive", "self_loop"} <= set(found.graphs)
+    assert found.graphs["inductive"].utterances == count
+
+
+def test_an_empty_split_is_refused(run: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no utterances in split 'test'"):
-        evaluate_run(RunDirectory.open(copy))
+        evaluate_run(with_test_rows(run, 0, tmp_path))

@@ -93,6 +93,7 @@ def test_what_is_no_run_is_not_replaced(
     [
         ({"graph": {"k_audio": 24}}, r"graph.k_audio is 24, but only 23 utterances with audio"),
         ({"labels": ["angry", "calm"]}, "label 'sad' is unknown"),
+        ({"graph": {"direction": "outgoing"}}, "graph.direction: expected incoming"),
         ({"text": {"max_tokens": 2}}, "text.max_tokens is 2"),
         (
             {"audio_encoder": {"pretrained": "/nowhere/wav2vec2"}},
