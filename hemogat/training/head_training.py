@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
-from hemogat.model.bank import InductiveHead, freeze_bank
 from hemogat.model.head import FusionHead
-from hemogat.model.topk_graph import link_together
+from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
 from hemogat.training.metrics import measure
 from hemogat.training.run_directory import Features
@@ -40,6 +39,7 @@ def train_head(
     e = train.embeddings
     head = FusionHead(e.audio.shape[1], e.text.shape[1], labels, head_config)
     graphs = _TrainingGraphs(train, graph.used_by(head_config))
+    found = _found_in_bank(validation, train, graph.used_by(head_config))
     optimiser = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -58,7 +58,7 @@ def train_head(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            score = _validate(head, train, validation, labels, graph)
+            score = _validate(head, train, validation, labels, graphs.everything, found)
             schedule.step(score)
             stage.advance(note=f"loss {loss.item():.2f}, val w-F1 {score:.2f}")
             since_best += 1
@@ -85,6 +85,11 @@ class _TrainingGraphs:
             for flags in ((True, True), (True, False), (False, True))
         }
 
+    @property
+    def everything(self) -> Tensor:
+        """Return int64 [N, K] for utterances that search with all they have, as a bank's do."""
+        return self._by_search[True, True]
+
     def neighbours(self, present: Tensor) -> Tensor:
         """Return int64 [N, K] for utterances that search with ``present`` bool [N, 2]."""
         both, audio, text = self._by_search.values()
@@ -99,11 +104,27 @@ def _hide_modalities(present: Tensor, rate: float) -> Tensor:
     return present & ~torch.stack([hidden & audio, hidden & ~audio], dim=1)
 
 
+def _found_in_bank(queries: Features, bank: Features, graph: GraphConfig) -> Tensor:
+    """Return int64 [N, K], the bank rows that the queries are linked to."""
+    q, e = queries.embeddings, bank.embeddings
+    audio = SearchTable.build(e.audio, e.present[:, 0])
+    text = SearchTable.build(e.text, e.present[:, 1])
+    return search_bank(q.audio, q.text, q.present, audio, text, graph).index
+
+
 @torch.no_grad()
 def _validate(
-    head: FusionHead, train: Features, validation: Features, labels: int, graph: GraphConfig
+    head: FusionHead,
+    train: Features,
+    validation: Features,
+    labels: int,
+    bank_neighbours: Tensor,
+    found: Tensor,
 ) -> float:
-    inductive = InductiveHead(head, freeze_bank(head, train.embeddings, graph), graph).eval()
-    e = validation.embeddings
-    predicted = inductive(e.audio, e.text, e.present).logits.argmax(dim=1)
+    """Return the weighted F1 of what ``InductiveHead`` gives, with both searches done before."""
+    head.eval()
+    bank, e = train.embeddings, validation.embeddings
+    states = head(bank.audio, bank.text, bank.present, bank_neighbours).states
+    logits = head(e.audio, e.text, e.present, found, states).logits
+    predicted = logits.argmax(dim=1)
     return measure(validation.labels.numpy(), predicted.numpy(), labels).weighted_f1
