@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,14 +292,3 @@ def test_the_pipeline_is_the_torch_model(
         assert_allclose(
             [n.similarity for n in found.neighbours], expected.similarities[0][kept], atol=1e-5
         )
-
-
-def test_predictions_are_values() -> None:
-    one = Prediction("a", {"a": 1.0}, ("audio",), ())
-    assert replace(one) == one
-    assert one.to_dict() == {
-        "label": "a",
-        "probabilities": {"a": 1.0},
-        "modalities": ("audio",),
-        "neighbours": (),
-    }
