@@ -10,6 +10,7 @@ from typing import Any
 from typer.testing import Result
 
 from hemogat.doctor import Diagnosis
+from hemogat.optional import pip_line
 
 
 def test_the_report_names_everything(hemogat: Callable[..., Result]) -> None:
@@ -36,5 +37,5 @@ def test_missing_parts_are_no_failure(
 ) -> None:
     process = hemogat_process("doctor", without=("onnxruntime", "torch", "pytriton", "openvino"))
     assert process.returncode == 0, process.stderr
-    assert "hemogat[cpu]" in process.stdout
+    assert pip_line("cpu") in process.stdout
     assert process.stderr == ""
