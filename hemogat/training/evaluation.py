@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from hemogat.contract import Direction
 from hemogat.data.manifest import Split
 from hemogat.errors import InputError
 from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
@@ -13,14 +14,21 @@ from hemogat.training.run_directory import FULL, RunDirectory
 
 
 @torch.no_grad()
-def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
+def evaluate_run(
+    run: RunDirectory, split: Split = "test", direction: Direction | None = None
+) -> Evaluation:
     """Evaluate every head of a run on the stored embeddings of ``split``.
+
+    ``direction``: which way messages flow, None for the recipe's. Outgoing there is no bank, so
+    that only the full head's transductive graph is left.
 
     Raises:
         InputError: the run has no utterances in ``split``.
         ConfigError: the split is too small for a transductive graph of the recipe's k.
     """
     labels, graph = run.record.recipe.labels, run.record.recipe.graph
+    if direction is not None:
+        graph = graph.model_copy(update={"direction": direction})
     bank, features = run.features("train"), run.features(split)
     if not len(features.labels):
         raise InputError(f"{run.path}: has no utterances in split {split!r}; name another one")
@@ -36,15 +44,17 @@ def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
 
     full = run.head(FULL)
     together = transductive(full, features.embeddings, graph)
+    graphs = {"transductive": metrics(together.logits)}
+    controls = {}
+    if graph.direction == "incoming":
+        alone = metrics(self_loops_only(full, features.embeddings).logits)
+        graphs = {"inductive": inductive(FULL), **graphs, "self_loop": alone}
+        controls = {name: inductive(name) for name in run.record.heads if name != FULL}
     return Evaluation(
         split=split,
         labels=labels,
-        graphs={
-            "inductive": inductive(FULL),
-            "transductive": metrics(together.logits),
-            "self_loop": metrics(self_loops_only(full, features.embeddings).logits),
-        },
-        controls={name: inductive(name) for name in run.record.heads if name != FULL},
+        graphs=graphs,
+        controls=controls,
         layer_cosine=tuple(mean_pairwise_cosine(nodes) for nodes in together.hidden),
     )
 
