@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import pickle
 from collections.abc import Callable
@@ -55,18 +56,13 @@ def test_tensors_and_arrays_come_back(
     np.testing.assert_array_equal(tensor.numpy(), expected)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_numpy_2_writes_can_be_read_and_what_numpy_1_wrote(
-    write: Callable[[bytes], Path], protocol: int
-) -> None:
+def test_numpy_1_and_2_name_their_modules_differently(write: Callable[[bytes], Path]) -> None:
     here = pickle.dumps([np.arange(3.0), np.int64(2)], 0)
-    other = b"numpy._core." if b"cnumpy.core." in here else b"numpy.core."
     for core in (b"numpy.core.", b"numpy._core."):
         text = here.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", core)
         rows = load_arrays(write(text))
         assert isinstance(rows, list)
         assert [as_tensor(row).tolist() for row in rows] == [[0.0, 1.0, 2.0], 2]  # type: ignore[union-attr]
-    assert other not in here
 
 
 def test_plain_values_stay_what_they_are(write: Callable[[bytes], Path]) -> None:
@@ -110,7 +106,7 @@ def through_an_object_array(marker: Path) -> object:
         (lambda marker: Calls(torch.load, str(marker)), "torch.serialization.load"),
         (lambda marker: Path, "pathlib"),
         (through_an_ordered_dict, f"{os.name}.mkdir"),
-        (through_an_object_array, f"{os.name}.mkdir"),
+        (through_an_object_array, "numpy dtype 'O"),
         (a_reduce_trick, "cannot be read"),
     ],
 )
@@ -131,17 +127,13 @@ def test_nothing_else_is_admitted_and_nothing_runs(
     assert "\n" not in str(caught.value)
 
 
-def test_the_payloads_would_run_elsewhere(tmp_path: Path) -> None:
-    for number, payload in enumerate((a_reduce_trick, through_an_ordered_dict)):
-        marker = tmp_path / str(number)
-        with pytest.raises(Exception, match=r".*") if payload is a_reduce_trick else _nothing():
-            pickle.loads(pickle.dumps(payload(marker)))
-        assert marker.exists()
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
+@pytest.mark.parametrize("payload", [a_reduce_trick, through_an_ordered_dict])
+def test_the_payloads_run_where_all_is_admitted(
+    tmp_path: Path, payload: Callable[[Path], object]
+) -> None:
+    with contextlib.suppress(Exception):
+        pickle.loads(pickle.dumps(payload(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -104,3 +107,12 @@ def authors_edges(audio: Tensor, text: Tensor, k_audio: int, k_text: int) -> Ten
         for i, similarities in enumerate(unit @ unit.T):
             edges |= {(i, int(j)) for j in np.argsort(-similarities)[1 : k + 1]}
     return torch.tensor(sorted(edges)).T
+
+
+def write_features(path: Path, audio: Tensor, text: Tensor, labels: int = 4) -> None:
+    """Write a feature file as their extraction does."""
+    rows = [
+        {"text_embed": t.clone(), "audio_embed": a.clone(), "label": torch.tensor(number % labels)}
+        for number, (a, t) in enumerate(zip(audio, text, strict=True))
+    ]
+    path.write_bytes(pickle.dumps(rows))
