@@ -14,18 +14,10 @@ from hemogat.training.run_directory import RunDirectory
 
 @pytest.fixture
 def arguments(authors_files: dict[str, Path], tmp_path: Path) -> list[str | Path]:
-    splits = [
-        part for split in ("train", "val", "test") for part in (f"--{split}", authors_files[split])
-    ]
-    names = ["--labels", "angry, happy,neutral,sad"]
-    return [
-        "import-checkpoint",
-        authors_files["checkpoint"],
-        *splits,
-        *names,
-        "--out",
-        tmp_path / "run",
-    ]
+    files = authors_files
+    splits = ("--train", files["train"], "--val", files["val"], "--test", files["test"])
+    names = ("--labels", "angry, happy,neutral,sad")
+    return ["import-checkpoint", files["checkpoint"], *splits, *names, "--out", tmp_path / "run"]
 
 
 def test_outgoing_prints_the_authors_figure(
@@ -67,7 +59,7 @@ def test_refusals(
     assert hemogat("import-checkpoint", authors_files["checkpoint"]).exit_code == 2
     assert hemogat(*arguments, "--direction", "sideways").exit_code == 2
     assert hemogat(*arguments, "--k-text", -1).exit_code == 2
-    assert "16 utterances" not in refused(*arguments, "--k-text", 16)
+    assert "graph.k_text is 16" in refused(*arguments, "--k-text", 16)
     assert "tells 4 labels apart" in refused(*arguments, "--labels", "a,b")
     assert "expected a state dict" in refused(*arguments[:1], authors_files["test"], *arguments[2:])
     authors_files["train"].write_bytes(pickle.dumps([print]))
