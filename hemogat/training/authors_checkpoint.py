@@ -105,15 +105,7 @@ def import_checkpoint(
             f"names were given: {', '.join(labels)}"
         )
     recipe = _recipe(checkpoint, labels, graph, made.head.config)
-    features = {
-        split: read_authors_features(
-            path, audio_dim=made.audio_dim, text_dim=made.text_dim, labels=made.labels
-        )
-        for split, path in splits.items()
-    }
-    for split in ("train", "test"):
-        rows = len(features[split].labels)
-        check_k(graph, rows, rows, spare=1)
+    features = _read_splits(splits, made, graph)
     with folder_written_whole(out, replace_if_has=RECORD_FILE) as folder:
         save_head(folder, FULL, made.head)
         save_features(folder, _joined([part.embeddings for part in features.values()]))
@@ -236,6 +228,21 @@ def _recipe(
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.stem).lstrip("._-") or "imported"
     raw = {"name": name, "labels": tuple(labels), "graph": graph, "head": head}
     return parse_settings(Recipe, raw, source="--labels")
+
+
+def _read_splits(
+    splits: Mapping[Split, Path], made: Checkpoint, graph: GraphConfig
+) -> dict[Split, Features]:
+    features = {
+        split: read_authors_features(
+            path, audio_dim=made.audio_dim, text_dim=made.text_dim, labels=made.labels
+        )
+        for split, path in splits.items()
+    }
+    for split in ("train", "test"):  # the bank, and what is evaluated at once
+        rows = len(features[split].labels)
+        check_k(graph, rows, rows, spare=1)
+    return features
 
 
 def _joined(parts: Sequence[Embeddings]) -> Embeddings:
