@@ -128,7 +128,8 @@ def _fields(state: object, count: int) -> tuple[Any, ...]:
 def _from_bytes(data: object, dtype: object, shape: Any, order: Any) -> _Stored:
     if not (isinstance(data, bytes | bytearray) and isinstance(dtype, _DType)):
         raise pickle.UnpicklingError("numpy array that is not made of bytes")
-    return _Stored(np.frombuffer(data, dtype.dtype).reshape(shape, order=order))
+    own = bytes(data)  # the pickle may go on writing into a bytearray, or resize it
+    return _Stored(np.frombuffer(own, dtype.dtype).reshape(shape, order=order))
 
 
 def _scalar(dtype: object, data: object) -> _Stored:

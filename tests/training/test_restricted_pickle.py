@@ -172,6 +172,21 @@ def test_a_tensor_that_reaches_beyond_its_storage_is_refused(
         load_arrays(path)
 
 
+def test_an_array_keeps_its_content_when_the_pickle_writes_into_its_bytes(
+    write: Callable[[bytes], Path],
+) -> None:
+    eight_bytes = b"\x96" + (8).to_bytes(8, "little") + bytes(8) + b"\x940"
+    array = (
+        b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\n(\x8c\x02f8tR(K\x01t\x8c\x01CtR"
+    )
+    write_into_them = b"h\x00K\x07K\x40s0"
+    found = as_tensor(
+        load_arrays(write(b"\x80\x05" + eight_bytes + array + write_into_them + b"."))
+    )
+    assert found is not None
+    assert found.tolist() == [0.0]
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no\.pkl: cannot be read \(No such file"):
         load_arrays(tmp_path / "no.pkl")
