@@ -206,7 +206,8 @@ def _check_keys(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, 
     ):
         if keys:
             more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
-            raise InputError(f"{path}: is not a MultiModalGNN: {keys[0]} {fault}{more}")
+            key = " ".join(keys[0].split())  # on one line, whatever the file holds
+            raise InputError(f"{path}: is not a MultiModalGNN: {key:.100} {fault}{more}")
 
 
 def _checked(path: Path, key: str, value: Tensor, expected: Tensor) -> Tensor:

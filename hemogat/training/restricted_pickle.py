@@ -67,8 +67,9 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ADMITTED[module, name]
         except KeyError:
+            called = " ".join(f"{module}.{name}".split())  # on one line, whatever it holds
             raise InputError(
-                f"{self._path}: refused, because it calls for {module}.{name}; a feature file "
+                f"{self._path}: refused, because it calls for {called:.100}; a feature file "
                 f"holds tensors and numpy arrays and nothing else"
             ) from None
 

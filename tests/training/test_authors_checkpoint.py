@@ -172,6 +172,7 @@ def without_layer(number: int) -> Callable[[State], object]:
         ),
         (without_layer(0), "gnn.convs.0.att_src is missing (and 3 more)"),
         (with_("extra.weight", lambda v: v), "extra.weight is not expected"),
+        (with_("extra\nweight", lambda v: v), "extra weight is not expected"),
         (with_("gnn.convs.0.lin.weight", lambda v: v[:-1]), "gnn.convs.0.lin.weight: expected [32"),
         (with_("mlp.4.bias", lambda v: v[:3]), "mlp.4.bias: expected [4], found [3]"),
         (with_("mlp.4.weight", lambda v: v[0]), "mlp.4.weight: expected 2 axes, found [16]"),

@@ -172,6 +172,11 @@ def test_a_tensor_that_reaches_beyond_its_storage_is_refused(
         load_arrays(path)
 
 
+def test_a_name_of_several_lines_is_said_on_one(write: Callable[[bytes], Path]) -> None:
+    with pytest.raises(InputError, match=r"calls for a b\.c d;"):
+        load_arrays(write(b"\x80\x04\x8c\x03a\nb\x8c\x03c\nd\x93."))
+
+
 def test_an_array_keeps_its_content_when_the_pickle_writes_into_its_bytes(
     write: Callable[[bytes], Path],
 ) -> None:
