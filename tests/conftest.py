@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -86,6 +88,32 @@ def tiny_run(
     from hemogat.training.train import train
 
     return train(tiny_recipe, tiny_manifest, tmp_path_factory.mktemp("tiny") / "run").path
+
+
+@pytest.fixture(scope="session")
+def authors() -> ModuleType:
+    """Return the authors' network and graph, written from their published structure."""
+    path = Path(__file__).with_name("authors_network.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def authors_files(authors: ModuleType, tmp_path: Path) -> dict[str, Path]:
+    """Return a checkpoint (4 labels, 12 numbers per embedding) and its feature files."""
+    import torch
+
+    torch.manual_seed(0)
+    paths = {"checkpoint": tmp_path / "IEMOCAP_GNN_SER.pt"}
+    torch.save(authors.MultiModalGNN().state_dict(), paths["checkpoint"])
+    for split, count in (("train", 20), ("val", 10), ("test", 16)):
+        paths[split] = tmp_path / f"IEMOCAP_BERT_WAV2VEC_{split}.pkl"
+        authors.write_features(paths[split], torch.randn(count, 12), torch.randn(count, 12))
+    return paths
 
 
 @pytest.fixture(scope="session")

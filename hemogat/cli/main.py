@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from hemogat import __version__
-from hemogat.cli import bench, demo, doctor, evaluate, export, inspect, predict, serve, train
+from hemogat.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    import_checkpoint,
+    inspect,
+    predict,
+    serve,
+    train,
+)
 from hemogat.cli.group import CommandGroup
 
 app = typer.Typer(
@@ -41,6 +52,7 @@ def hemogat(
 
 app.command()(demo.demo)
 app.command()(train.train)
+app.command()(import_checkpoint.import_checkpoint)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
 app.command()(inspect.inspect)

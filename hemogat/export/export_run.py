@@ -74,11 +74,13 @@ def export_run(
     Raises:
         ParityError: the exported graphs do not answer as the reference; nothing is written.
         BundleError: ``run_path`` is not a run directory.
-        InputError: the manifest has changed since, or ``out`` is something else.
+        InputError: the run was imported without encoders, the manifest has changed since, or
+            ``out`` is something else.
         ConfigError: k is larger than the bank.
     """
     progress = progress or Progress()
     run = RunDirectory.open(run_path)
+    _manifest_of(run)  # refuse before anything is computed
     recipe = run.record.recipe
     bank = freeze_bank(run.head(), run.features("train").embeddings, recipe.graph)
     reference = Reference(
@@ -120,12 +122,28 @@ def _fill(
     return parity
 
 
+def _manifest_of(run: RunDirectory) -> str:
+    """Return where the run's utterances are listed; refuse a run that was imported without."""
+    if run.record.manifest is not None:
+        return run.record.manifest
+    if run.record.recipe.graph.direction == "outgoing":
+        raise InputError(
+            f"{run.path}: was imported with messages outgoing, so that a new utterance would get "
+            f"none; say --direction incoming at import"
+        )
+    raise InputError(
+        f"{run.path}: was imported from a checkpoint and has no encoders to export (the authors "
+        f"publish none with it); evaluate it, or export a run of: hemogat train"
+    )
+
+
 def _test_utterances(run: RunDirectory) -> tuple[Utterance, ...]:
-    utterances = read_manifest(run.record.manifest, run.record.recipe.labels).split("test")
+    manifest = _manifest_of(run)
+    utterances = read_manifest(manifest, run.record.recipe.labels).split("test")
     expected = [row.id for row in run.record.rows if row.split == "test"]
     if [u.id for u in utterances] != expected or not utterances:
         raise InputError(
-            f"{run.record.manifest}: expected the {len(expected)} test utterances of the run, "
+            f"{manifest}: expected the {len(expected)} test utterances of the run, "
             f"found {len(utterances)}, not all of them the same; train again on this manifest"
         )
     return utterances

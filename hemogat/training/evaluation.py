@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from hemogat.config import GraphConfig
+from hemogat.contract import Direction
 from hemogat.data.manifest import Split
 from hemogat.errors import InputError
 from hemogat.model.bank import (
@@ -20,13 +21,21 @@ from hemogat.training.run_directory import FULL, RunDirectory
 
 
 @torch.no_grad()
-def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
+def evaluate_run(
+    run: RunDirectory, split: Split = "test", direction: Direction | None = None
+) -> Evaluation:
     """Evaluate every head of a run on the stored embeddings of ``split``.
+
+    ``direction``: which way messages flow, None for the recipe's. Outgoing there is no bank, so
+    that only the full head's transductive graph is left.
 
     Raises:
         InputError: the run has no utterances in ``split``.
+        ConfigError: there is no bank, and the split is no larger than a graph's neighbours.
     """
     labels, graph = run.record.recipe.labels, run.record.recipe.graph
+    if direction is not None:
+        graph = graph.model_copy(update={"direction": direction})
     bank, features = run.features("train"), run.features(split)
     if not len(features.labels):
         raise InputError(f"{run.path}: has no utterances in split {split!r}; name another one")
@@ -41,18 +50,22 @@ def evaluate_run(run: RunDirectory, split: Split = "test") -> Evaluation:
         return metrics(module(e.audio, e.text, e.present).logits)
 
     full, e = run.head(FULL), features.embeddings
-    graphs = {"inductive": inductive(FULL)}
+    has_bank = graph.direction == "incoming"
+    graphs = {"inductive": inductive(FULL)} if has_bank else {}
     layer_cosine: tuple[float, ...] = ()
-    if _can_be_linked(e, graph.used_by(full.config)):
+    if not has_bank or _can_be_linked(e, graph.used_by(full.config)):
         together = transductive(full, e, graph)
         graphs["transductive"] = metrics(together.logits)
         layer_cosine = tuple(mean_pairwise_cosine(nodes) for nodes in together.hidden)
-    graphs["self_loop"] = metrics(self_loops_only(full, e).logits)
+    controls = {}
+    if has_bank:
+        graphs["self_loop"] = metrics(self_loops_only(full, e).logits)
+        controls = {name: inductive(name) for name in run.record.heads if name != FULL}
     return Evaluation(
         split=split,
         labels=labels,
         graphs=graphs,
-        controls={name: inductive(name) for name in run.record.heads if name != FULL},
+        controls=controls,
         layer_cosine=layer_cosine,
     )
 

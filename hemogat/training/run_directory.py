@@ -37,10 +37,13 @@ class Row(Settings):
 
 
 class RunRecord(Settings):
-    """``run.json``: what was trained, from what, with what."""
+    """``run.json``: what was trained, from what, with what.
+
+    A run imported from a checkpoint has no ``manifest``: nobody said what its rows were made of.
+    """
 
     recipe: Recipe
-    manifest: str
+    manifest: str | None
     rows: tuple[Row, ...]
     heads: dict[str, HeadConfig]
     created_utc: str

@@ -15,6 +15,7 @@ from hemogat.optional import pip_line
 COMMANDS = (
     "demo",
     "train",
+    "import-checkpoint",
     "evaluate",
     "export",
     "inspect",
@@ -92,6 +93,22 @@ def test_a_refusal_is_one_line_and_exits_with_1(hemogat_process: Process, tmp_pa
     ("arguments", "missing", "extra"),
     [
         (("train", "demo", "--manifest", "{manifest}"), "torch", "train"),
+        (
+            (
+                "import-checkpoint",
+                "x.pt",
+                "--train",
+                "x",
+                "--test",
+                "x",
+                "--labels",
+                "a",
+                "--out",
+                "x",
+            ),
+            "torch",
+            "train",
+        ),
         (("evaluate", "{empty}"), "sklearn", "train"),
         (("export", "{empty}"), "onnx", "export"),
         (("demo",), "torch", "demo"),

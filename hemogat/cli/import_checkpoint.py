@@ -1,0 +1,72 @@
+"""``hemogat import-checkpoint``: the authors' weights as a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hemogat.cli.extras import needs
+from hemogat.cli.output import JsonOption, print_json, print_metrics
+from hemogat.contract import Direction
+
+if TYPE_CHECKING:
+    from hemogat.data.manifest import Split
+    from hemogat.training.authors_checkpoint import ImportReport
+
+
+def import_checkpoint(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="FILE.pt", help="State dict of the authors' MultiModalGNN.")
+    ],
+    train: Annotated[Path, typer.Option(help="Feature file (.pkl) of the training split.")],
+    test: Annotated[Path, typer.Option(help="Feature file of the test split.")],
+    labels: Annotated[
+        str, typer.Option(help="Names of labels 0, 1, ..., as in angry,happy,neutral,sad.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run directory to write.")],
+    val: Annotated[
+        Path | None, typer.Option(help="Feature file of the validation split.", show_default=False)
+    ] = None,
+    k_audio: Annotated[int, typer.Option(min=0, help="Neighbours by audio.")] = 4,
+    k_text: Annotated[int, typer.Option(min=0, help="Neighbours by text.")] = 5,
+    direction: Annotated[
+        Direction,
+        typer.Option(help="Messages flow from a node (the authors' way) or to it, from now on."),
+    ] = "outgoing",
+    as_json: JsonOption = False,
+) -> None:
+    """Import the authors' checkpoint with their features into a run directory.
+
+    The test accuracy is measured as the authors do: one graph over the split.
+    With --direction incoming it is measured again for graphs that a new
+    utterance can have, too.
+    """
+    with needs("train"):
+        from hemogat.config import GraphConfig
+        from hemogat.training.authors_checkpoint import import_checkpoint as import_run
+
+    given: dict[Split, Path | None] = {"train": train, "val": val, "test": test}
+    report = import_run(
+        checkpoint,
+        {split: path for split, path in given.items() if path is not None},
+        tuple(name.strip() for name in labels.split(",")),
+        GraphConfig(k_audio=k_audio, k_text=k_text, direction=direction),
+        out,
+    )
+    if as_json:
+        incoming = report.incoming and report.incoming.model_dump(mode="json")
+        outgoing = report.outgoing.model_dump(mode="json")
+        print_json({"run": str(report.run.path), "outgoing": outgoing, "incoming": incoming})
+    else:
+        _print(report)
+
+
+def _print(report: ImportReport) -> None:
+    typer.echo(f"run: {report.run.path}")
+    typer.echo("split test, per cent, messages outgoing (as the authors measure):")
+    print_metrics(report.outgoing.graphs)
+    if report.incoming:
+        typer.echo("messages incoming (measured again):")
+        print_metrics(report.incoming.graphs)
