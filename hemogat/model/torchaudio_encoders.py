@@ -107,7 +107,7 @@ def _sizes(source: Any) -> dict[str, Any]:
         "attention_dropout": layer.attention.dropout,
         "activation_dropout": layer.feed_forward.intermediate_dropout.p,
         "layerdrop": transformer.layer_drop,
-        "do_stable_layer_norm": transformer.layer_norm_first,
+        "do_stable_layer_norm": layer.layer_norm_first,
         "layer_norm_eps": layer.layer_norm.eps,
         # torchaudio has no masking, and transformers no parameter for it at these rates.
         "mask_time_prob": 0.0,

@@ -106,7 +106,7 @@ def test_a_converted_model_equals_torchaudios(
     assert converted.config.model_type == model_type
     assert converted.config._attn_implementation == "eager"
     assert not [m for m in converted.modules() if type(m).__module__.startswith("torchaudio")]
-    back, _ = import_huggingface_model(converted)(waveforms)
+    back, _ = import_huggingface_model(converted).eval()(waveforms)
     torch.testing.assert_close(back, expected, atol=1e-5, rtol=0)
 
 
@@ -156,9 +156,9 @@ def test_parameters_without_a_counterpart_are_named() -> None:
 def test_weights_that_cannot_be_read_are_an_error(
     bundle: Any, file: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    cached = tmp_path / "checkpoints" / file
-    cached.parent.mkdir()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / "hub" / "checkpoints" / file
+    cached.parent.mkdir(parents=True)
     cached.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"audio_encoder\.torchaudio: .* {bundle} ") as caught:
         build_audio_encoder(AudioEncoderConfig(torchaudio=bundle))
