@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    PreTrainedModel,
-    Wav2Vec2Config,
-    Wav2Vec2ForCTC,
-)
+from transformers import AutoConfig, Wav2Vec2ForCTC
 
 from hemogat.config import AudioEncoderConfig, TextConfig, TextEncoderConfig
 from hemogat.errors import ConfigError
@@ -29,33 +23,20 @@ from hemogat.model.encoders import (
 )
 
 TEXT = TextConfig(max_tokens=32, token_buckets=(16, 32))
-AUDIO_SIZES: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 6,
-    "num_conv_pos_embedding_groups": 4,
-}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-TEXT_SIZES: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 34,  # what RoBERTa needs for 32 tokens
-}
+Saved = Callable[..., tuple[str, Any]]
 
 
-def model_folder(folder: Path, model_type: str, **settings: Any) -> tuple[str, PreTrainedModel]:
-    torch.manual_seed(0)
-    model = AutoModel.from_config(AutoConfig.for_model(model_type, **settings)).eval()
-    for parameter in model.parameters():  # at their initial values, layers hardly do anything
-        nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder)
-    return str(folder), model
+@pytest.fixture
+def saved(tiny_backbone: Callable[..., Any], tmp_path: Path) -> Saved:
+    """Return what writes a tiny model into a folder, and returns its name and the model."""
+
+    def save(model_type: str, **settings: Any) -> tuple[str, Any]:
+        model = tiny_backbone(model_type, **settings)
+        model.save_pretrained(tmp_path / model_type)
+        return str(tmp_path / model_type), model
+
+    return save
 
 
 def build_text(name: str, **settings: Any) -> TextEncoder:
@@ -67,9 +48,9 @@ def build_text(name: str, **settings: Any) -> TextEncoder:
 @pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "wavlm"])
 @pytest.mark.parametrize("architecture", [{}, LARGE], ids=["base", "large"])
 def test_an_audio_model_is_loaded_by_its_folder(
-    model_type: str, architecture: dict[str, Any], tmp_path: Path
+    model_type: str, architecture: dict[str, Any], saved: Saved, tmp_path: Path
 ) -> None:
-    name, model = model_folder(tmp_path / "model", model_type, **AUDIO_SIZES, **architecture)
+    name, model = saved(model_type, **architecture)
     encoder = build_audio_encoder(AudioEncoderConfig(pretrained=name)).eval()
     windows = torch.randn(2, 16_000)
     normal = (windows - windows.mean(1, keepdim=True)) / windows.std(1, keepdim=True, correction=0)
@@ -82,9 +63,9 @@ def test_an_audio_model_is_loaded_by_its_folder(
 
 
 @torch.no_grad()
-def test_an_adapter_gives_the_embedding_its_size(tmp_path: Path) -> None:
+def test_an_adapter_gives_the_embedding_its_size(saved: Saved) -> None:
     adapter = {"add_adapter": True, "output_hidden_size": 12, "num_adapter_layers": 1}
-    name, _ = model_folder(tmp_path / "model", "wav2vec2", **AUDIO_SIZES, **adapter)
+    name, _ = saved("wav2vec2", **adapter)
     encoder = build_audio_encoder(AudioEncoderConfig(pretrained=name)).eval()
     assert encoder(torch.randn(1, 16_000)).shape == (1, encoder.dim) == (1, 12)
 
@@ -93,8 +74,8 @@ def test_an_adapter_gives_the_embedding_its_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "model_type", ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"]
 )
-def test_a_text_model_is_loaded_by_its_folder(model_type: str, tmp_path: Path) -> None:
-    name, model = model_folder(tmp_path / "model", model_type, **TEXT_SIZES)
+def test_a_text_model_is_loaded_by_its_folder(model_type: str, saved: Saved) -> None:
+    name, model = saved(model_type)
     encoder = build_text(name)
     ids = torch.randint(5, 50, (3, 32))
     mask = (torch.arange(32) < torch.tensor([[7], [20], [32]])).long()
@@ -117,27 +98,35 @@ def test_a_model_of_another_family_is_refused(
 ) -> None:
     AutoConfig.for_model(model_type).save_pretrained(tmp_path)  # refused before any weight is read
     message = rf"{builder}_encoder\.pretrained: .* type '{model_type}', .* one of {accepted}$"
+    name = str(tmp_path)
+    build = {
+        "audio": lambda: build_audio_encoder(AudioEncoderConfig(pretrained=name)),
+        "text": lambda: build_text(name),
+    }[builder]
     with pytest.raises(ConfigError, match=message):
-        if builder == "audio":
-            build_audio_encoder(AudioEncoderConfig(pretrained=str(tmp_path)))
-        else:
-            build_text(str(tmp_path))
+        build()
 
 
-def test_a_model_with_another_head_on_top_is_loaded_without_it(tmp_path: Path) -> None:
-    Wav2Vec2ForCTC(Wav2Vec2Config(**AUDIO_SIZES, vocab_size=10)).save_pretrained(tmp_path)
+def test_a_model_with_another_head_on_top_is_loaded_without_it(
+    tiny_backbone: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = Wav2Vec2ForCTC(tiny_backbone("wav2vec2").config)
+    model.save_pretrained(tmp_path)
     encoder = build_audio_encoder(AudioEncoderConfig(pretrained=str(tmp_path)))
-    assert not [name for name, _ in encoder.named_parameters() if "lm_head" in name]
+    state = encoder.backbone.state_dict()
+    assert set(state) == set(model.wav2vec2.state_dict())
+    for name, value in model.wav2vec2.state_dict().items():
+        torch.testing.assert_close(state[name], value, atol=0, rtol=0)
 
 
 @torch.no_grad()
-def test_weights_of_older_files_are_read_by_their_older_names(tmp_path: Path) -> None:
+def test_weights_of_older_files_are_read_by_their_older_names(saved: Saved, tmp_path: Path) -> None:
     """Hub files are often pickles, and call the weight norm's tensors weight_g and weight_v."""
-    name, _ = model_folder(tmp_path / "new", "wavlm", **AUDIO_SIZES)
+    name, _ = saved("wavlm")
     old = tmp_path / "old"
     old.mkdir()
-    shutil.copy(tmp_path / "new" / "config.json", old)
-    state = load_file(tmp_path / "new" / "model.safetensors")
+    shutil.copy(Path(name, "config.json"), old)
+    state = load_file(Path(name, "model.safetensors"))
     for number, letter in enumerate("gv"):
         for known in [n for n in state if n.endswith(f"parametrizations.weight.original{number}")]:
             renamed = known.replace(f"parametrizations.weight.original{number}", f"weight_{letter}")
@@ -154,39 +143,39 @@ def test_weights_of_older_files_are_read_by_their_older_names(tmp_path: Path) ->
 
 
 @torch.no_grad()
-def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
-    name, model = model_folder(tmp_path, "bert", **TEXT_SIZES)
-    model.half().save_pretrained(tmp_path)
+def test_half_precision_weights_become_float32(saved: Saved) -> None:
+    name, model = saved("bert")
+    model.half().save_pretrained(name)
     assert {p.dtype for p in build_text(name).parameters()} == {torch.float32}
 
 
-def test_a_lacking_weight_is_an_error_and_no_random_number(tmp_path: Path) -> None:
-    name, _ = model_folder(tmp_path, "bert", **TEXT_SIZES)
-    state = load_file(tmp_path / "model.safetensors")
+def test_a_lacking_weight_is_an_error_and_no_random_number(saved: Saved) -> None:
+    name, _ = saved("bert")
+    weights = Path(name, "model.safetensors")
+    state = load_file(weights)
     state = {n: v for n, v in state.items() if not n.startswith("pooler.")}
-    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_file(state, weights, metadata={"format": "pt"})
     build_text(name, pooling="mean")  # does not use it
     with pytest.raises(ConfigError, match=r"lacks the weight pooler\.dense\.bias"):
         build_text(name, pooling="pooler")
     del state["encoder.layer.1.output.dense.weight"]
-    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_file(state, weights, metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"lacks the weight encoder\.layer\.1\.output"):
         build_text(name, pooling="mean")
 
 
-def test_damaged_weights_are_an_error(tmp_path: Path) -> None:
-    name, _ = model_folder(tmp_path, "bert", **TEXT_SIZES)
-    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+def test_damaged_weights_are_an_error(saved: Saved) -> None:
+    name, _ = saved("bert")
+    Path(name, "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ConfigError, match=r"text_encoder\.pretrained: ") as caught:
         build_text(name)
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_model_must_fit_the_text_settings(tmp_path: Path) -> None:
-    name, _ = model_folder(tmp_path / "distilbert", "distilbert", **TEXT_SIZES)
+def test_a_text_model_must_fit_the_text_settings(saved: Saved) -> None:
+    name, _ = saved("distilbert")
     with pytest.raises(ConfigError, match=r"text\.pooling: .*'distilbert' has no pooler"):
         build_text(name, pooling="pooler")
-    sizes = TEXT_SIZES | {"max_position_embeddings": 33}
-    name, _ = model_folder(tmp_path / "roberta", "roberta", **sizes)
+    name, _ = saved("roberta", max_position_embeddings=33)
     with pytest.raises(ConfigError, match=r"token_buckets reach 32, .* at most 31 tokens"):
         build_text(name)
