@@ -52,6 +52,8 @@ def test_nothing_in_the_package_unpickles() -> None:
                 assert node.arg != "allow_pickle", path
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", "") or ""]
+                if names == ["UnpicklingError", "pickle"]:  # to be caught: torch's own refusal
+                    continue
                 assert not {"pickle", "joblib", "dill"} & {n.split(".")[0] for n in names}, path
 
 
