@@ -78,17 +78,49 @@ class BertSize(Settings):
 
 
 class AudioEncoderConfig(Settings):
-    """Which audio encoder: a Hugging Face name or local path, or sizes to train from scratch."""
+    """Which audio encoder, and which of its parts are trained.
+
+    ``pretrained`` is a Hugging Face name or a local folder, ``torchaudio`` a bundle of
+    ``torchaudio.pipelines``; without either, one is trained from scratch. ``train_last_layers: n``
+    trains the last n transformer layers and nothing below them. ``freeze_feature_extractor``
+    concerns the convolutions only; unset, they stay as they are if they were pretrained.
+    """
 
     pretrained: str | None = None
+    torchaudio: Literal["WAV2VEC2_BASE", "HUBERT_BASE", "WAVLM_BASE"] | None = None
     scratch: Wav2Vec2Size = Wav2Vec2Size()
+    train_last_layers: PositiveInt | None = None
+    freeze_feature_extractor: bool | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AudioEncoderConfig:
+        if self.pretrained is not None and self.torchaudio is not None:
+            raise ValueError("give pretrained or torchaudio, not both")
+        if self.train_last_layers is not None and self.freeze_feature_extractor is False:
+            raise ValueError(
+                "train_last_layers freezes the feature extractor; drop one of it and "
+                "freeze_feature_extractor: false"
+            )
+        return self
+
+    @property
+    def feature_extractor_frozen(self) -> bool:
+        """Whether the convolutions keep their weights in training."""
+        if self.freeze_feature_extractor is None:
+            return self.pretrained is not None or self.torchaudio is not None
+        return self.freeze_feature_extractor
 
 
 class TextEncoderConfig(Settings):
-    """Which text encoder: a Hugging Face name or local path, or sizes to train from scratch."""
+    """Which text encoder, and which of its parts are trained.
+
+    ``pretrained`` is a Hugging Face name or a local folder; without it, one is trained from
+    scratch. ``train_last_layers: n`` trains the last n layers and the pooler, nothing below them.
+    """
 
     pretrained: str | None = None
     scratch: BertSize = BertSize()
+    train_last_layers: PositiveInt | None = None
 
 
 class HeadConfig(Settings):

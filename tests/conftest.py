@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,3 +125,35 @@ def tiny_bundle(tiny_run: Path) -> Path:
     from hemogat.export.export_run import export_run
 
     return export_run(tiny_run, tiny_run.parent / "bundle", ExportConfig()).bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Callable[..., Any]:
+    """Return what makes a transformers model of a type, tiny and with random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+    }
+    audio = {
+        "conv_dim": (8,) * 7,
+        "num_conv_pos_embeddings": 6,
+        "num_conv_pos_embedding_groups": 4,
+        "layerdrop": 0.0,
+    }
+    text = {"vocab_size": 50, "max_position_embeddings": 34}  # RoBERTa needs 34 for 32 tokens
+
+    def make(model_type: str, **settings: Any) -> Any:
+        torch.manual_seed(0)
+        kind = audio if model_type in ("wav2vec2", "hubert", "wavlm") else text
+        config = AutoConfig.for_model(model_type, **sizes | kind | settings)
+        model = AutoModel.from_config(config, attn_implementation="eager").eval()
+        for parameter in model.parameters():  # at their initial values, layers hardly do anything
+            torch.nn.init.normal_(parameter, std=0.3)
+        return model
+
+    return make

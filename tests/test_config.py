@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from hemogat.config import (
+    AudioEncoderConfig,
     ExportConfig,
     GraphConfig,
     HeadConfig,
@@ -58,6 +59,17 @@ def test_the_gate_is_strict_unless_a_recipe_says_otherwise() -> None:
         ({"text": {"token_buckets": []}}, "text.token_buckets"),
         ({"head_training": {"learning_rate": 0}}, "head_training.learning_rate"),
         ({"audio": {"sample_rate_hz": 8000}}, "audio.sample_rate_hz"),
+        (
+            {"audio_encoder": {"pretrained": "a", "torchaudio": "WAVLM_BASE"}},
+            "give pretrained or torchaudio, not both",
+        ),
+        ({"audio_encoder": {"torchaudio": "WAVLM_LARGE"}}, "audio_encoder.torchaudio"),
+        ({"audio_encoder": {"train_last_layers": 0}}, "audio_encoder.train_last_layers"),
+        (
+            {"audio_encoder": {"train_last_layers": 2, "freeze_feature_extractor": False}},
+            "train_last_layers freezes the feature extractor",
+        ),
+        ({"text_encoder": {"train_last_layers": 0}}, "text_encoder.train_last_layers"),
     ],
 )
 def test_a_wrong_setting_is_named(change: dict[str, Any], message: str) -> None:
@@ -67,6 +79,22 @@ def test_a_wrong_setting_is_named(change: dict[str, Any], message: str) -> None:
     assert text.startswith("my.yaml: ")
     assert message in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "frozen"),
+    [
+        ({}, False),
+        ({"pretrained": "a"}, True),
+        ({"torchaudio": "HUBERT_BASE"}, True),
+        ({"pretrained": "a", "freeze_feature_extractor": False}, False),
+        ({"freeze_feature_extractor": True}, True),
+    ],
+)
+def test_the_feature_extractor_is_frozen_if_pretrained(
+    settings: dict[str, Any], frozen: bool
+) -> None:
+    assert AudioEncoderConfig.model_validate(settings).feature_extractor_frozen is frozen
 
 
 def test_further_problems_are_counted() -> None:

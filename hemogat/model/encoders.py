@@ -5,26 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import transformers
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    BertConfig,
-    BertModel,
-    PreTrainedModel,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
+from transformers import BertConfig, BertModel, PreTrainedModel, Wav2Vec2Config, Wav2Vec2Model
+
+from hemogat.config import (
+    AudioEncoderConfig,
+    BertSize,
+    TextConfig,
+    TextEncoderConfig,
+    Wav2Vec2Size,
 )
+from hemogat.errors import ConfigError
+from hemogat.model.partial_training import PartlyTrained, last_layers
+from hemogat.model.pretrained import load_pretrained, load_saved, quiet_transformers
+from hemogat.model.torchaudio_encoders import load_bundle
 
-from hemogat.config import AudioEncoderConfig, TextConfig, TextEncoderConfig
-from hemogat.errors import BundleError, ConfigError
-
+AUDIO_MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
+_ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert")
+TEXT_MODEL_TYPES = ("bert", *_ROBERTA_LIKE, "distilbert", "electra")
 _NEVER_ATTENDED = -1e4  # its exponential is 0 in every precision, and it fits into fp16
 
 
-class AudioEncoder(nn.Module):
-    r"""wav2vec2 over one window, averaged over its frames.
+class AudioEncoder(PartlyTrained):
+    r"""wav2vec2, HuBERT or WavLM over one window, averaged over its frames.
 
     The window is normalised here, inside the graph, so that no caller can forget it:
 
@@ -45,7 +48,9 @@ class AudioEncoder(nn.Module):
     @property
     def dim(self) -> int:
         """Size of the embedding."""
-        return int(self.backbone.config.hidden_size)
+        config = self.backbone.config
+        adapted = getattr(config, "add_adapter", False)
+        return int(config.output_hidden_size if adapted else config.hidden_size)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return one embedding per window."""
@@ -55,8 +60,8 @@ class AudioEncoder(nn.Module):
         return frames.mean(dim=1)
 
 
-class TextEncoder(nn.Module):
-    """BERT over tokens, pooled to one embedding.
+class TextEncoder(PartlyTrained):
+    """BERT or one of its family over tokens, pooled to one embedding.
 
     ``pooling: mean`` averages the tokens that are not padding; ``pooler`` takes BERT's pooled
     first token, as the authors do.
@@ -70,6 +75,10 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.pooling = config.pooling
+        # RoBERTa counts positions from here, by a cumulative sum over the tokens that are not
+        # padding. With padding at the end only, plain counting is the same, and exports.
+        roberta = backbone.config.model_type in _ROBERTA_LIKE
+        self.first_position = backbone.config.pad_token_id + 1 if roberta else None
 
     @property
     def dim(self) -> int:
@@ -81,7 +90,11 @@ class TextEncoder(nn.Module):
         # Added to the attention scores as it is: transformers would build the same from the plain
         # mask with index arithmetic, which exports to GatherND.
         bias = (1.0 - attention_mask.to(torch.float32)) * _NEVER_ATTENDED
-        output = self.backbone(input_ids=input_ids, attention_mask=bias[:, None, None, :])
+        inputs = {"input_ids": input_ids, "attention_mask": bias[:, None, None, :]}
+        if self.first_position is not None:
+            counted = self.backbone.get_buffer("embeddings.position_ids")  # [1, most tokens]
+            inputs["position_ids"] = counted[:, : input_ids.shape[1]] + self.first_position
+        output = self.backbone(**inputs)
         if self.pooling == "pooler":
             pooled: Tensor = output.pooler_output
             return pooled
@@ -91,14 +104,77 @@ class TextEncoder(nn.Module):
 
 
 def build_audio_encoder(config: AudioEncoderConfig) -> AudioEncoder:
-    """Load the pretrained encoder that ``config`` names, or make a small one to train.
+    """Load the encoder that ``config`` names, or make a small one; freeze what it says.
 
     Raises:
-        ConfigError: the name is neither cached nor a local folder, or is no wav2vec2-like model.
+        ConfigError: the name stands for nothing that can be fetched or read, or for no
+            wav2vec2-like model, or fewer layers than ``train_last_layers`` are there.
     """
     if config.pretrained is not None:
-        return AudioEncoder(_pretrained(config.pretrained, "audio_encoder"))
-    size = config.scratch
+        backbone = load_pretrained(
+            config.pretrained, "audio_encoder", AUDIO_MODEL_TYPES, may_lack=("masked_spec_embed",)
+        )
+        # Its masks would come from numpy's global generator, which no seed of ours decides.
+        backbone.config.apply_spec_augment = False
+    elif config.torchaudio is not None:
+        backbone = load_bundle(config.torchaudio)
+    else:
+        backbone = _small_wav2vec2(config.scratch)
+    encoder = AudioEncoder(backbone)
+    if config.train_last_layers is not None:
+        encoder.train_only(_last_audio_parts(backbone, config.train_last_layers))
+    elif config.feature_extractor_frozen:
+        parts = dict(backbone.named_children())
+        del parts["feature_extractor"]
+        encoder.train_only(parts.values())
+    return encoder
+
+
+def build_text_encoder(config: TextEncoderConfig, text: TextConfig, vocab_size: int) -> TextEncoder:
+    """Load the encoder that ``config`` names, or make a small one; freeze what it says.
+
+    Raises:
+        ConfigError: the name stands for nothing that can be fetched or read, or for a model that
+            is not BERT-like or does not fit ``text``, or fewer layers than ``train_last_layers``
+            are there.
+    """
+    if config.pretrained is not None:
+        unused = ("pooler.",) if text.pooling == "mean" else ()
+        backbone = load_pretrained(config.pretrained, "text_encoder", TEXT_MODEL_TYPES, unused)
+    else:
+        backbone = _small_bert(config.scratch, text, vocab_size)
+    encoder = TextEncoder(backbone, text)
+    _check_fits(encoder, text)
+    if config.train_last_layers is not None:
+        encoder.train_only(_last_text_parts(backbone, config.train_last_layers))
+    return encoder
+
+
+def load_audio_encoder(folder: Path) -> AudioEncoder:
+    """Read an audio encoder that :func:`save_encoder` wrote.
+
+    Raises:
+        BundleError: it is not there, damaged, or lacks a weight.
+    """
+    return AudioEncoder(load_saved(folder))
+
+
+def load_text_encoder(folder: Path, text: TextConfig) -> TextEncoder:
+    """Read a text encoder that :func:`save_encoder` wrote.
+
+    Raises:
+        BundleError: it is not there, damaged, or lacks a weight.
+    """
+    return TextEncoder(load_saved(folder), text)
+
+
+def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
+    """Write weights (safetensors) and configuration into ``folder``."""
+    quiet_transformers()
+    encoder.backbone.save_pretrained(folder)
+
+
+def _small_wav2vec2(size: Wav2Vec2Size) -> PreTrainedModel:
     backbone = Wav2Vec2Model(
         Wav2Vec2Config(
             hidden_size=size.width,
@@ -111,18 +187,10 @@ def build_audio_encoder(config: AudioEncoderConfig) -> AudioEncoder:
         )
     )
     backbone.set_attn_implementation("eager")
-    return AudioEncoder(backbone)
+    return backbone
 
 
-def build_text_encoder(config: TextEncoderConfig, text: TextConfig, vocab_size: int) -> TextEncoder:
-    """Load the pretrained encoder that ``config`` names, or make a small one to train.
-
-    Raises:
-        ConfigError: the name is neither cached nor a local folder.
-    """
-    if config.pretrained is not None:
-        return TextEncoder(_pretrained(config.pretrained, "text_encoder"), text)
-    size = config.scratch
+def _small_bert(size: BertSize, text: TextConfig, vocab_size: int) -> PreTrainedModel:
     backbone = BertModel(
         BertConfig(
             vocab_size=vocab_size,
@@ -134,70 +202,35 @@ def build_text_encoder(config: TextEncoderConfig, text: TextConfig, vocab_size: 
         )
     )
     backbone.set_attn_implementation("eager")
-    return TextEncoder(backbone, text)
+    return backbone
 
 
-def load_audio_encoder(folder: Path) -> AudioEncoder:
-    """Read an audio encoder that :func:`save_encoder` wrote.
-
-    Raises:
-        BundleError: it is not there, damaged, or lacks a weight.
-    """
-    return AudioEncoder(_saved(folder))
-
-
-def load_text_encoder(folder: Path, text: TextConfig) -> TextEncoder:
-    """Read a text encoder that :func:`save_encoder` wrote.
-
-    Raises:
-        BundleError: it is not there, damaged, or lacks a weight.
-    """
-    return TextEncoder(_saved(folder), text)
-
-
-def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
-    """Write weights (safetensors) and configuration into ``folder``."""
-    _quiet_transformers()
-    encoder.backbone.save_pretrained(folder)
-
-
-def _saved(folder: Path) -> PreTrainedModel:
-    _quiet_transformers()
-    try:
-        model, found = AutoModel.from_pretrained(
-            str(folder.absolute()),  # a relative path could be the name of a model on the hub
-            attn_implementation="eager",
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BundleError(f"{folder}: cannot be read ({reason}); train again") from error
-    if found["missing_keys"]:  # transformers fills them with random numbers
-        name = sorted(found["missing_keys"])[0]
-        raise BundleError(f"{folder}: lacks the weight {name}; train again")
-    encoder: PreTrainedModel = model
-    return encoder
-
-
-def _quiet_transformers() -> None:
-    # Its progress bars and load reports would tear ours.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-
-
-def _pretrained(name: str, setting: str) -> PreTrainedModel:
-    _quiet_transformers()
-    try:
-        # Eager attention exports to plain operators and is what FLOP counters see.
-        model: PreTrainedModel = AutoModel.from_pretrained(
-            name, attn_implementation="eager", use_safetensors=True
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+def _check_fits(encoder: TextEncoder, text: TextConfig) -> None:
+    settings = encoder.backbone.config
+    if text.pooling == "pooler" and not _present(encoder.backbone, "pooler"):
         raise ConfigError(
-            f"{setting}.pretrained: {name!r} is neither a local folder nor a model that can be "
-            f"fetched ({reason})"
-        ) from error
-    return model
+            f"text.pooling: a model of type {settings.model_type!r} has no pooler; set it to mean"
+        )
+    positions = settings.max_position_embeddings - (encoder.first_position or 0)
+    if positions < text.token_buckets[-1]:
+        raise ConfigError(
+            f"text.token_buckets reach {text.token_buckets[-1]}, but the text encoder takes at "
+            f"most {positions} tokens; make them and text.max_tokens smaller"
+        )
+
+
+def _last_audio_parts(backbone: PreTrainedModel, count: int) -> list[nn.Module]:
+    parts = last_layers(backbone.get_submodule("encoder.layers"), count, "audio_encoder")
+    if backbone.config.do_stable_layer_norm:  # else the encoder's norm comes before its layers
+        parts.append(backbone.get_submodule("encoder.layer_norm"))
+    return parts + _present(backbone, "adapter")
+
+
+def _last_text_parts(backbone: PreTrainedModel, count: int) -> list[nn.Module]:
+    path = "transformer.layer" if backbone.config.model_type == "distilbert" else "encoder.layer"
+    parts = last_layers(backbone.get_submodule(path), count, "text_encoder")
+    return parts + _present(backbone, "pooler")
+
+
+def _present(backbone: PreTrainedModel, name: str) -> list[nn.Module]:
+    return [child for known, child in backbone.named_children() if known == name]

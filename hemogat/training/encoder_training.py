@@ -93,7 +93,8 @@ def _train(
     """Run the loop that both encoders share; keep the epoch that validates best."""
     device = next(encoder.parameters()).device
     classifier = nn.Linear(encoder.dim, labels).to(device)
-    parameters = [*encoder.parameters(), *classifier.parameters()]
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    parameters = [*trained, *classifier.parameters()]
     optimiser = torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay
     )

@@ -54,6 +54,8 @@ def test_nothing_in_the_package_unpickles_freely() -> None:
                 assert node.arg != "allow_pickle", path
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", "") or ""]
+                if names == ["UnpicklingError", "pickle"]:  # to be caught: torch's own refusal
+                    continue
                 banned = {"joblib", "dill"} | (
                     {"pickle"} if isinstance(node, ast.ImportFrom) else set()
                 )

@@ -1,0 +1,86 @@
+"""Reading transformers' models: by name or folder, and back from a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from hemogat.errors import BundleError, ConfigError
+
+_UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError)
+
+
+def load_pretrained(
+    name: str, setting: str, model_types: Collection[str], may_lack: tuple[str, ...] = ()
+) -> PreTrainedModel:
+    """Load the model ``name``, a folder or a name on the hub, in float32 with eager attention.
+
+    Eager attention exports to plain operators and is what FLOP counters see. ``may_lack`` are the
+    beginnings of names of weights that the caller does not use.
+
+    Raises:
+        ConfigError: it cannot be read, is of none of ``model_types``, or lacks a weight, which
+            transformers would replace by random numbers; ``setting`` says where it was named.
+    """
+    quiet_transformers()
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type not in model_types:
+            raise ConfigError(
+                f"{setting}.pretrained: {name!r} is a model of type {config.model_type!r}, but "
+                f"this encoder can be one of {', '.join(model_types)}"
+            )
+        model, found = AutoModel.from_pretrained(
+            name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        )
+    except _UNREADABLE as error:
+        raise ConfigError(
+            f"{setting}.pretrained: {name!r} is neither a local folder nor a model that can be "
+            f"fetched ({_first_line(error)})"
+        ) from error
+    for missing in sorted(found["missing_keys"]):
+        if not missing.startswith(may_lack):
+            raise ConfigError(f"{setting}.pretrained: {name!r} lacks the weight {missing}")
+    encoder: PreTrainedModel = model
+    return encoder
+
+
+def load_saved(folder: Path) -> PreTrainedModel:
+    """Load what :meth:`PreTrainedModel.save_pretrained` wrote into ``folder``.
+
+    Raises:
+        BundleError: it is not there, damaged, or lacks a weight.
+    """
+    quiet_transformers()
+    try:
+        model, found = AutoModel.from_pretrained(
+            str(folder.absolute()),  # a relative path could be the name of a model on the hub
+            attn_implementation="eager",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except _UNREADABLE as error:
+        reason = _first_line(error)
+        raise BundleError(f"{folder}: cannot be read ({reason}); train again") from error
+    if found["missing_keys"]:  # transformers fills them with random numbers
+        name = sorted(found["missing_keys"])[0]
+        raise BundleError(f"{folder}: lacks the weight {name}; train again")
+    encoder: PreTrainedModel = model
+    return encoder
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' progress bars and load reports from tearing ours."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
