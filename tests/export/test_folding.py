@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -95,3 +99,26 @@ def test_an_encoder_can_be_trained_on_after_its_export(audio_encoder: AudioEncod
     norms = [p for n, p in audio_encoder.named_parameters() if "parametrizations" in n]
     assert norms
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in norms)
+
+
+def test_folding_removes_the_query_and_key_products() -> None:
+    """Query, key, value, output and linear, and both attention products, become one product."""
+    block = CrossAttentionBlock(8, heads=2, dropout=0.0).eval()
+    counts = [
+        Counter(node.op_type for node in _exported(module).graph.node)
+        for module in (block, FoldedCrossAttention(block))
+    ]
+    products = [count["MatMul"] + count["Gemm"] for count in counts]
+    assert products[0] >= 5
+    assert products[1] == 1
+    assert [count["Softmax"] for count in counts] == [1, 0]
+
+
+def _exported(module: nn.Module) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module, (torch.randn(2, 8), torch.randn(2, 8)), dynamo=True, verbose=False
+        )
+    assert program is not None
+    return program.model_proto

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hemogat.errors import InputError
 from hemogat.model.bank import InductiveHead, freeze_bank, self_loops_only, transductive
-from hemogat.training.evaluation import evaluate_run
+from hemogat.training.evaluation import evaluate_run, mean_pairwise_cosine
 from hemogat.training.metrics import Metrics, measure
 from hemogat.training.run_directory import RunDirectory
 
@@ -91,3 +92,13 @@ def test_a_split_too_small_for_a_graph_of_its_own_has_the_rest(
 def test_an_empty_split_is_refused(run: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no utterances in split 'test'"):
         evaluate_run(with_test_rows(run, 0, tmp_path))
+
+
+def test_the_pairwise_cosine_is_the_mean_over_all_pairs() -> None:
+    nodes = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    pairs = [
+        torch.cosine_similarity(nodes[i], nodes[j], dim=0).item()
+        for i, j in combinations(range(7), 2)
+    ]
+    assert mean_pairwise_cosine(nodes) == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
+    assert mean_pairwise_cosine(nodes[:1].expand(3, -1)) == pytest.approx(1.0)  # all smoothed away
