@@ -124,7 +124,7 @@ class LatencyReport(Settings):
 def write_report(report: LatencyReport, folder: Path) -> Path:
     """Write the report as JSON, its conditions in the file name; return the path.
 
-    An earlier report of the same conditions is replaced.
+    Beside it goes the same as Markdown. An earlier report of the same conditions is replaced.
     """
     settings, machine = report.settings, report.environment
     threads = [] if settings.threads is None else [f"{settings.threads}t"]
@@ -139,6 +139,7 @@ def write_report(report: LatencyReport, folder: Path) -> Path:
     ]
     path = folder / ("-".join(_slug(condition) for condition in conditions) + ".json")
     write_atomic(path, report.to_json())
+    write_atomic(path.with_suffix(".md"), report.to_markdown())
     return path
 
 

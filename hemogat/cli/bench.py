@@ -44,7 +44,9 @@ def latency(
     ] = True,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write the report to as JSON.", show_default=False),
+        typer.Option(
+            help="Folder to write the report to, as JSON and Markdown.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -30,8 +30,8 @@ class EngineSession:
         options.log_severity_level = 3  # errors; its warnings concern shape guesses
         if threads is not None:
             options.intra_op_num_threads = threads
-        # A session's threads would keep a core busy for 50 ms after each run, and take it from the
-        # next session: on 2 cores the text encoder ran 24 ms without spinning, 39 ms with it.
+        # A session's threads would keep a core busy for a while after each run, and take it from
+        # the next session.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(

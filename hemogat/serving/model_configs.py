@@ -103,7 +103,7 @@ class _Builder:
         name = contract.triton_model_name(graph.name)
         config = self._model(name, batching.max_batch_size, parameters)
         # No queue size or timeout here: with either, Triton lets a request that comes just as an
-        # instance finishes lie for 500 ms, and stalls in the end (triton-inference-server/server
+        # instance finishes lie, and can stall (triton-inference-server/server
         # issue 8870). The entry model limits what gets here.
         config.dynamic_batching.max_queue_delay_microseconds = batching.queue_delay_us
         served = served_graph(graph, explain=self._explain)

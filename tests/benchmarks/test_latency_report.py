@@ -106,12 +106,12 @@ def test_the_file_name_has_the_conditions(report: LatencyReport, tmp_path: Path)
     assert LatencyReport.model_validate_json(path.read_bytes()) == report
     fewer = report.model_copy(update={"settings": LatencySettings(threads=1)})
     assert write_report(fewer, tmp_path / "results").name.endswith("-2c-1t.json")
-    assert len(list((tmp_path / "results").iterdir())) == 2
+    assert len(list((tmp_path / "results").iterdir())) == 4  # JSON and Markdown each
 
 
 def test_the_same_conditions_replace_the_report(report: LatencyReport, tmp_path: Path) -> None:
     first = write_report(report, tmp_path)
     later = report.model_copy(update={"created_utc": "2026-11-02T12:00:00+00:00"})
     assert write_report(later, tmp_path) == first
-    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    assert {path.name for path in tmp_path.iterdir()} == {first.name, first.with_suffix(".md").name}
     assert LatencyReport.model_validate_json(first.read_bytes()) == later
