@@ -146,11 +146,22 @@ class HeadConfig(Settings):
 
 
 class GraphConfig(Settings):
-    """How many neighbours each modality gives (paper Eq. 5, 6; defaults: best on IEMOCAP)."""
+    """How many neighbours each modality gives (paper Eq. 5, 6; defaults: best on IEMOCAP).
+
+    ``labels``: messages carry the neighbours' labels, which only a bank knows (masked label
+    prediction, Shi et al. 2021); an utterance's own label stays hidden from it.
+    """
 
     k_audio: NonNegativeInt = 4
     k_text: NonNegativeInt = 5
     direction: Direction = "incoming"
+    labels: bool = False
+
+    @model_validator(mode="after")
+    def _labels_come_from_a_bank(self) -> GraphConfig:
+        if self.labels and self.direction == "outgoing":
+            raise ValueError("labels: true needs direction: incoming, where messages come from")
+        return self
 
     @property
     def slots(self) -> int:
@@ -179,44 +190,69 @@ class OptimiserConfig(Settings):
     patience: PositiveInt = 10
 
 
+class EncoderTraining(OptimiserConfig):
+    """Fine-tuning of one encoder.
+
+    ``objective``: ``cross_entropy`` on the labels, or ``contrastive``, the authors' NT-Xent on
+    pairs of one label, scaled by ``temperature``.
+    """
+
+    objective: Literal["cross_entropy", "contrastive"] = "cross_entropy"
+    temperature: PositiveFloat = 0.07
+
+
+class AugmentationConfig(Settings):
+    """What happens to the audio in encoder training, each to an utterance with ``probability``.
+
+    ``speed``: factors to choose from. ``noise_snr_db`` and ``gain_db``: ranges to draw from.
+    """
+
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    speed: tuple[PositiveFloat, ...] = ()
+    noise_snr_db: tuple[float, float] | None = None
+    gain_db: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _ranges_grow(self) -> AugmentationConfig:
+        for name in ("noise_snr_db", "gain_db"):
+            bounds = getattr(self, name)
+            if bounds is not None and bounds[0] > bounds[1]:
+                raise ValueError(f"{name}: expected [low, high], found {list(bounds)}")
+        return self
+
+
 class Recipe(Settings):
-    """Everything that a training run needs besides the manifest."""
+    """Everything that a training run needs besides the manifest.
+
+    ``seeds``: how many heads of each kind are trained, from ``seed`` upwards; the one that
+    validates best is exported. Encoders are trained once, with ``seed``.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     labels: tuple[str, ...] = Field(min_length=2)
     seed: NonNegativeInt = 0
+    seeds: PositiveInt = 5
     audio: AudioConfig = AudioConfig()
     text: TextConfig = TextConfig()
     audio_encoder: AudioEncoderConfig = AudioEncoderConfig()
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     graph: GraphConfig = GraphConfig()
     head: HeadConfig = HeadConfig()
-    audio_training: OptimiserConfig = OptimiserConfig()
-    text_training: OptimiserConfig = OptimiserConfig()
+    audio_augmentation: AugmentationConfig = AugmentationConfig()
+    audio_training: EncoderTraining = EncoderTraining()
+    text_training: EncoderTraining = EncoderTraining()
     head_training: OptimiserConfig = OptimiserConfig(epochs=100, learning_rate=1e-3, patience=30)
+
+    @property
+    def head_seeds(self) -> tuple[int, ...]:
+        """Every seed that heads are trained with."""
+        return tuple(range(self.seed, self.seed + self.seeds))
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Recipe:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels repeat: {', '.join(self.labels)}")
         return self
-
-
-class ParityConfig(Settings):
-    """What an exported graph may differ from the torch reference by, and how that is judged."""
-
-    max_abs_diff: PositiveFloat = 1e-4
-    min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
-    max_flips: NonNegativeInt = 0
-
-
-class ExportConfig(Settings):
-    """One export target."""
-
-    engine: Literal["onnx"] = "onnx"
-    precision: Literal["fp32"] = "fp32"
-    opset: Annotated[int, Field(ge=18, le=23)] = 20
-    parity: ParityConfig = ParityConfig()
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

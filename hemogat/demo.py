@@ -13,11 +13,12 @@ import numpy as np
 
 from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
 from hemogat.benchmarks.statistics import LatencySummary
-from hemogat.config import ExportConfig, Settings
+from hemogat.config import Settings
 from hemogat.data.demo_corpus import make_demo_corpus
 from hemogat.data.manifest import Utterance
 from hemogat.errors import ParityError
 from hemogat.export.export_run import export_run
+from hemogat.export_config import ExportConfig
 from hemogat.files import write_atomic
 from hemogat.progress import Progress
 from hemogat.recipe_files import load_recipe

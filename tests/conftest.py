@@ -33,6 +33,7 @@ def tiny_recipe() -> Recipe:
         {
             "name": "tiny",
             "labels": list(_WORDS),
+            "seeds": 2,
             "text": {"max_tokens": 32, "token_buckets": [16, 32]},
             # Narrower, and a group of the positional convolution would have no channel.
             "audio_encoder": {"scratch": small | {"conv_width": 8}},
@@ -121,8 +122,8 @@ def authors_files(authors: ModuleType, tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Path) -> Path:
     """Return the bundle of the tiny run. Tests that change it work on a copy."""
-    from hemogat.config import ExportConfig
     from hemogat.export.export_run import export_run
+    from hemogat.export_config import ExportConfig
 
     return export_run(tiny_run, tiny_run.parent / "bundle", ExportConfig()).bundle
 

@@ -8,16 +8,15 @@ from pydantic import ValidationError
 
 from hemogat.config import (
     AudioEncoderConfig,
-    ExportConfig,
     GraphConfig,
     HeadConfig,
-    ParityConfig,
     Recipe,
     TextConfig,
     load_settings,
     parse_settings,
 )
 from hemogat.errors import ConfigError
+from hemogat.export_config import ExportConfig, ParityConfig
 
 MINIMAL = {"name": "mine", "labels": ["a", "b"]}
 

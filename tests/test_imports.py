@@ -24,6 +24,7 @@ BASE = {
     "config",
     "contract",
     "errors",
+    "export_config",
     "files",
     "machine",
     "optional",

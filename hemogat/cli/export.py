@@ -11,8 +11,8 @@ from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
 
 if TYPE_CHECKING:
-    from hemogat.config import ExportConfig
     from hemogat.export.parity import ParityReport
+    from hemogat.export_config import ExportConfig
 
 
 def export(
@@ -65,7 +65,8 @@ def export(
 
 
 def _config(recipe: Path | None, engine: str | None, precision: str | None) -> ExportConfig:
-    from hemogat.config import ExportConfig, load_settings
+    from hemogat.config import load_settings
+    from hemogat.export_config import ExportConfig
 
     config = load_settings(ExportConfig, recipe) if recipe else ExportConfig()
     chosen = {"engine": engine, "precision": precision}

@@ -12,7 +12,7 @@ from pathlib import Path
 import soundfile
 from safetensors.torch import save_file
 
-from hemogat.config import ExportConfig, Recipe
+from hemogat.config import Recipe
 from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.data.manifest import Utterance, read_manifest
 from hemogat.errors import InputError
@@ -26,6 +26,7 @@ from hemogat.export.parity import (
     gate,
     reference_answers,
 )
+from hemogat.export_config import ExportConfig
 from hemogat.files import folder_written_whole
 from hemogat.model.bank import Bank, InductiveHead, freeze_bank
 from hemogat.progress import Progress

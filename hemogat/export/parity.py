@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hemogat.config import ParityConfig, Settings
+from hemogat.config import Settings
 from hemogat.contract import MODALITIES, Modality
 from hemogat.data.audio import cut_windows
 from hemogat.errors import InputError, ParityError
+from hemogat.export_config import ParityConfig
 from hemogat.model.bank import Embeddings, InductiveHead
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.progress import Progress

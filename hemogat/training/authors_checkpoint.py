@@ -107,7 +107,7 @@ def import_checkpoint(
     recipe = _recipe(checkpoint, labels, graph, made.head.config)
     features = _read_splits(splits, made, graph)
     with folder_written_whole(out, replace_if_has=RECORD_FILE) as folder:
-        save_head(folder, FULL, made.head)
+        save_head(folder, FULL, recipe.seed, made.head)
         save_features(folder, _joined([part.embeddings for part in features.values()]))
         save_record(folder, _record(recipe, features))
     run = RunDirectory.open(out)
@@ -264,6 +264,8 @@ def _record(recipe: Recipe, features: Mapping[Split, Features]) -> RunRecord:
             for number, label in enumerate(part.labels.tolist())
         ),
         heads={FULL: recipe.head},
+        seeds=(recipe.seed,),
+        best_seed=recipe.seed,
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=installed_versions(_PACKAGES),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ from hemogat.training.metrics import measure
 from hemogat.training.run_directory import Features
 
 
+class TrainedHead(NamedTuple):
+    """A head with the weights that validated best, in evaluation mode, and their weighted F1."""
+
+    head: FusionHead
+    validation_f1: float
+
+
 def train_head(
     name: str,
     train: Features,
@@ -25,8 +33,8 @@ def train_head(
     graph: GraphConfig,
     config: OptimiserConfig,
     progress: Progress,
-) -> FusionHead:
-    """Train a head; return it with the weights that validated best, in evaluation mode.
+) -> TrainedHead:
+    """Train a head; all randomness is torch's global generator.
 
     The whole training graph is one batch, as in the authors' code. Each epoch hides a modality of
     ``modality_dropout`` of the utterances, which then search with the other one only. Validation
@@ -67,7 +75,7 @@ def train_head(
             if since_best >= config.patience:
                 break
     head.load_state_dict(best_state)
-    return head.eval()
+    return TrainedHead(head.eval(), best)
 
 
 class _TrainingGraphs:

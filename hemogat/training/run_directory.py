@@ -40,12 +40,16 @@ class RunRecord(Settings):
     """``run.json``: what was trained, from what, with what.
 
     A run imported from a checkpoint has no ``manifest``: nobody said what its rows were made of.
+    ``seeds``: what each kind of head was trained with; ``best_seed``: the one whose full head
+    validated best, which is exported.
     """
 
     recipe: Recipe
     manifest: str | None
     rows: tuple[Row, ...]
     heads: dict[str, HeadConfig]
+    seeds: tuple[int, ...]
+    best_seed: int
     created_utc: str
     versions: dict[str, str]
 
@@ -98,13 +102,13 @@ class RunDirectory:
         """Load the fine-tuned text encoder, in evaluation mode."""
         return load_text_encoder(self.path / "text_encoder", self.record.recipe.text).eval()
 
-    def head(self, name: str = FULL) -> FusionHead:
-        """Load the head called ``name``, in evaluation mode."""
+    def head(self, name: str = FULL, seed: int | None = None) -> FusionHead:
+        """Load the head called ``name``, in evaluation mode; ``seed``: None for the best one."""
         audio_dim, text_dim = self._tensors["audio"].shape[1], self._tensors["text"].shape[1]
         head = FusionHead(
             audio_dim, text_dim, len(self.record.recipe.labels), self.record.heads[name]
         )
-        path = self.path / "heads" / f"{name}.safetensors"
+        path = _head_path(self.path, name, self.record.best_seed if seed is None else seed)
         try:
             head.load_state_dict(_load(path))
         except RuntimeError as error:
@@ -136,17 +140,22 @@ def save_features(folder: Path, embeddings: Embeddings) -> None:
     save_file(tensors, folder / "features.safetensors")
 
 
-def save_head(folder: Path, name: str, head: FusionHead) -> None:
+def save_head(folder: Path, name: str, seed: int, head: FusionHead) -> None:
     """Write a head's weights into a run directory that is being made."""
-    (folder / "heads").mkdir(exist_ok=True)
+    path = _head_path(folder, name, seed)
+    path.parent.mkdir(exist_ok=True)
     state = {key: value.contiguous() for key, value in head.state_dict().items()}
-    save_file(state, folder / "heads" / f"{name}.safetensors")
+    save_file(state, path)
 
 
 def save_record(folder: Path, record: RunRecord) -> None:
     """Write ``run.json``, the last file of a run."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _head_path(folder: Path, name: str, seed: int) -> Path:
+    return folder / "heads" / f"{name}-seed{seed}.safetensors"
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

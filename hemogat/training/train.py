@@ -65,9 +65,9 @@ def train(
     torch.manual_seed(recipe.seed)
     with folder_written_whole(out, replace_if_has=RECORD_FILE) as folder:
         embeddings, rows = _train_encoders(recipe, corpus, folder, progress)
-        heads = _train_heads(recipe, corpus, embeddings, rows, folder, progress)
+        best_seed = _train_heads(recipe, corpus, embeddings, rows, folder, progress)
         save_features(folder, embeddings)
-        save_record(folder, _record(recipe, corpus, heads))
+        save_record(folder, _record(recipe, corpus, best_seed))
     return RunDirectory.open(out)
 
 
@@ -148,7 +148,8 @@ def _train_heads(
     rows: Sequence[PreparedRow],
     folder: Path,
     progress: Progress,
-) -> dict[str, HeadConfig]:
+) -> int:
+    """Train every kind of head with every seed; return the seed of the best full head."""
     labels = torch.tensor([row.label for row in rows])
 
     def features(split: Split) -> Features:
@@ -156,21 +157,23 @@ def _train_heads(
         return Features(embeddings[chosen], labels[chosen])
 
     training, validation = features("train"), features("val")
-    heads = head_configs(recipe.head)
-    for name, config in heads.items():
-        torch.manual_seed(recipe.seed)
-        head = train_head(
-            name,
-            training,
-            validation,
-            len(recipe.labels),
-            config,
-            recipe.graph,
-            recipe.head_training,
-            progress,
-        )
-        save_head(folder, name, head)
-    return heads
+    scores = {}
+    for name, config in head_configs(recipe.head).items():
+        for seed in recipe.head_seeds:
+            torch.manual_seed(seed)
+            trained = train_head(
+                f"{name}, seed {seed}",
+                training,
+                validation,
+                len(recipe.labels),
+                config,
+                recipe.graph,
+                recipe.head_training,
+                progress,
+            )
+            save_head(folder, name, seed, trained.head)
+            scores[name, seed] = trained.validation_f1
+    return max(recipe.head_seeds, key=lambda seed: scores[FULL, seed])
 
 
 def head_configs(head: HeadConfig) -> dict[str, HeadConfig]:
@@ -183,12 +186,14 @@ def head_configs(head: HeadConfig) -> dict[str, HeadConfig]:
     }
 
 
-def _record(recipe: Recipe, corpus: Manifest, heads: dict[str, HeadConfig]) -> RunRecord:
+def _record(recipe: Recipe, corpus: Manifest, best_seed: int) -> RunRecord:
     return RunRecord(
         recipe=recipe,
         manifest=str(corpus.path.resolve()),
         rows=tuple(Row(id=u.id, label=u.label, split=u.split) for u in corpus.utterances),
-        heads=heads,
+        heads=head_configs(recipe.head),
+        seeds=recipe.head_seeds,
+        best_seed=best_seed,
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=installed_versions(_PACKAGES),
     )

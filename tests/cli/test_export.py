@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from typer.testing import Result
 
-from hemogat.config import ExportConfig
+from hemogat.export_config import ExportConfig
 from hemogat.runtime.bundle import Bundle
 
 Hemogat = Callable[..., Result]

@@ -14,11 +14,11 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from hemogat.config import ExportConfig
 from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.errors import BundleError, ConfigError, InputError, ParityError
 from hemogat.export import export_run as export_module
 from hemogat.export.export_run import export_run
+from hemogat.export_config import ExportConfig
 from hemogat.model.bank import freeze_bank
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.golden import check_golden
@@ -76,10 +76,14 @@ HEADS = {"audio_only": (2, 0), "text_only": (0, 3), "no_gnn": (0, 0)}
 def test_the_other_kinds_of_head_can_be_exported_and_served(
     head: str, run_copy: Path, tmp_path: Path, tiny_manifest: Path
 ) -> None:
-    shutil.copy(run_copy / "heads" / f"{head}.safetensors", run_copy / "heads" / "full.safetensors")
+    shutil.copy(
+        run_copy / "heads" / f"{head}-seed0.safetensors",
+        run_copy / "heads" / "full-seed0.safetensors",
+    )
 
     def export_this_one(raw: Any) -> None:
         raw["recipe"]["head"] = raw["heads"]["full"] = raw["heads"][head]
+        raw["best_seed"] = 0
 
     edit_record(run_copy, export_this_one)
     report = export_run(run_copy, tmp_path / "bundle", ExportConfig())

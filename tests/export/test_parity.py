@@ -10,7 +10,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hemogat.config import ParityConfig
 from hemogat.data.manifest import read_manifest
 from hemogat.errors import InputError, ParityError
 from hemogat.export.parity import (
@@ -22,6 +21,7 @@ from hemogat.export.parity import (
     gate,
     reference_answers,
 )
+from hemogat.export_config import ParityConfig
 from hemogat.model.bank import InductiveHead, freeze_bank
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import Bundle

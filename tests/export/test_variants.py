@@ -44,7 +44,7 @@ def test_trains_exports_and_answers_alike(variant: dict[str, object], tmp_path: 
     config = HeadConfig.model_validate({"hidden": 8, "heads": 2, **variant})
     training = OptimiserConfig(epochs=3, learning_rate=1e-2)
     train, validation, new = (features(seed) for seed in range(3))
-    head = train_head("full", train, validation, LABELS, config, GRAPH, training, Progress())
+    head = train_head("full", train, validation, LABELS, config, GRAPH, training, Progress()).head
     bank = freeze_bank(head, train.embeddings, GRAPH)
 
     session = EngineSession(str(export_fusion(head, bank, GRAPH, tmp_path, 20)), threads=1)

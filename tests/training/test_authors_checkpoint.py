@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from hemogat.config import ExportConfig, GraphConfig
+from hemogat.config import GraphConfig
 from hemogat.data.manifest import Split
 from hemogat.errors import ConfigError, InputError
 from hemogat.export.export_run import export_run
+from hemogat.export_config import ExportConfig
 from hemogat.model.bank import transductive
 from hemogat.training.authors_checkpoint import ImportReport, import_checkpoint, read_checkpoint
 from hemogat.training.evaluation import evaluate_run

@@ -51,7 +51,7 @@ def fit(
     torch.manual_seed(0)
     return train_head(
         "full", TRAIN, validation, LABELS, head, GRAPH, config, progress or Progress()
-    )
+    ).head
 
 
 def with_holes(of: Features) -> Features:

@@ -94,7 +94,9 @@ def lose_a_tensor(name: str) -> Callable[[Path], None]:
 
 
 def another_head(run: Path) -> None:
-    shutil.copy(run / "heads" / "text_only.safetensors", run / "heads" / "full.safetensors")
+    shutil.copy(
+        run / "heads" / "text_only-seed0.safetensors", run / "heads" / "full-seed0.safetensors"
+    )
 
 
 def other_size(run: Path) -> None:
@@ -107,7 +109,8 @@ def read_all(path: Path) -> None:
     run = RunDirectory.open(path)
     run.audio_encoder()
     run.text_encoder()
-    run.head()
+    run.head(seed=0)
+    run.head(seed=1)
     run.features("test")
 
 
@@ -123,10 +126,10 @@ def read_all(path: Path) -> None:
         (lose_a_tensor("audio_encoder/model.safetensors"), "audio_encoder"),
         (other_size, "text_encoder"),
         (lose_a_tensor("text_encoder/model.safetensors"), "text_encoder"),
-        (drop("heads/full.safetensors"), "heads/full.safetensors"),
-        (overwrite("heads/full.safetensors", b"damaged"), "heads/full.safetensors"),
-        (lose_a_tensor("heads/full.safetensors"), "heads/full.safetensors"),
-        (another_head, "heads/full.safetensors"),
+        (drop("heads/full-seed0.safetensors"), "heads/full-seed0.safetensors"),
+        (overwrite("heads/full-seed0.safetensors", b"damaged"), "heads/full-seed0.safetensors"),
+        (lose_a_tensor("heads/full-seed0.safetensors"), "heads/full-seed0.safetensors"),
+        (another_head, "heads/full-seed0.safetensors"),
         (drop("features.safetensors"), "features.safetensors"),
         (overwrite("features.safetensors", b"damaged"), "features.safetensors"),
         (overwrite("run.json", b"{}"), "run.json"),
