@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Modality = Literal["audio", "text"]
+Engine = Literal["onnx", "openvino", "trt"]  # what executes a graph in process
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
 # Which way messages flow along the edge between a node and one of its neighbours: to the node, or
 # (the authors' code) from it.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from hemogat.config import NonNegativeInt, PositiveFloat, Settings
+from hemogat.contract import Engine, Precision
 
 
 class ParityConfig(Settings):
@@ -20,7 +21,7 @@ class ParityConfig(Settings):
 class ExportConfig(Settings):
     """One export target."""
 
-    engine: Literal["onnx"] = "onnx"
-    precision: Literal["fp32"] = "fp32"
+    engine: Engine = "onnx"
+    precision: Precision = "fp32"
     opset: Annotated[int, Field(ge=18, le=23)] = 20
     parity: ParityConfig = ParityConfig()

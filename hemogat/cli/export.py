@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
+from hemogat.contract import Engine, Precision
 
 if TYPE_CHECKING:
     from hemogat.export.parity import ParityReport
@@ -20,11 +21,11 @@ def export(
         Path | None, typer.Argument(metavar="RUN", help="Run directory.", show_default="latest run")
     ] = None,
     engine: Annotated[
-        Literal["onnx"] | None,
+        Engine | None,
         typer.Option(help="What will execute the graphs.", show_default="onnx"),
     ] = None,
     precision: Annotated[
-        Literal["fp32"] | None,
+        Precision | None,
         typer.Option(help="Number type of weights and activations.", show_default="fp32"),
     ] = None,
     recipe: Annotated[

@@ -25,7 +25,9 @@ from hemogat.config import (
     SettingsT,
     TextConfig,
 )
+from hemogat.contract import Engine as Engine  # named again: part of this module's interface
 from hemogat.contract import Modality
+from hemogat.contract import Precision as Precision
 from hemogat.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -33,8 +35,6 @@ MANIFEST_FILE = "bundle.json"
 SUMS_FILE = "SHA256SUMS"
 _HASHED_AT_ONCE_BYTES = 2**20
 
-Engine = Literal["onnx"]
-Precision = Literal["fp32"]
 GraphName = Literal["audio_encoder", "text_encoder", "fusion"]
 
 
