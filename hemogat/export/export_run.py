@@ -124,18 +124,18 @@ def _fill(
 
 
 def _manifest_of(run: RunDirectory) -> str:
-    """Return where the run's utterances are listed; refuse a run that was imported without."""
-    if run.record.manifest is not None:
-        return run.record.manifest
+    """Return where the run's utterances are listed; refuse a run that cannot be exported."""
     if run.record.recipe.graph.direction == "outgoing":
         raise InputError(
             f"{run.path}: was imported with messages outgoing, so that a new utterance would get "
             f"none; say --direction incoming at import"
         )
-    raise InputError(
-        f"{run.path}: was imported from a checkpoint and has no encoders to export (the authors "
-        f"publish none with it); evaluate it, or export a run of: hemogat train"
-    )
+    if run.record.manifest is None:
+        raise InputError(
+            f"{run.path}: was imported from features alone and has no encoders to export; import "
+            f"it with --audio-encoder, --text-encoder and --manifest"
+        )
+    return run.record.manifest
 
 
 def _test_utterances(run: RunDirectory) -> tuple[Utterance, ...]:
