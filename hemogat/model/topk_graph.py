@@ -18,7 +18,7 @@ from hemogat.contract import Modality
 from hemogat.errors import ConfigError
 
 MASKED = -1
-_QUERIES_AT_ONCE = 4096  # bounds the similarity matrix of a large transductive graph
+_BLOCK_BYTES = 128 * 2**20  # of similarities at once; a search needs about three times as much
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def topk_bank_graph(
 ) -> tuple[Tensor, Tensor]:
     """Return neighbours and similarities: one operator, so that export keeps it as one function."""
     neighbours = _union(
-        *_top_k(normalise(audio) @ audio_table, audio_rows, k_audio),
-        *_top_k(normalise(text) @ text_table, text_rows, k_text),
+        *_search(audio, SearchTable(audio_table, audio_rows), k_audio),
+        *_search(text, SearchTable(text_table, text_rows), k_text),
         present,
     )
     return neighbours.index, neighbours.similarity
@@ -162,35 +162,68 @@ def link_together(
     audio_table = SearchTable.build(audio, present[:, 0])
     text_table = SearchTable.build(text, present[:, 1])
     check_k(graph, audio_table.rows.numel(), text_table.rows.numel(), spare=1)
-    parts = [
-        _union(
-            *_top_k_of_others(normalise(audio[part]), part, audio_table, graph.k_audio),
-            *_top_k_of_others(normalise(text[part]), part, text_table, graph.k_text),
-            searching[part],
-        )
-        for part in torch.split(torch.arange(len(audio), device=audio.device), _QUERIES_AT_ONCE)
-    ]
-    return Neighbours(
-        torch.cat([part.index for part in parts]), torch.cat([part.similarity for part in parts])
+    return _union(
+        *_search(audio, audio_table, graph.k_audio, own=_columns(audio_table, len(audio))),
+        *_search(text, text_table, graph.k_text, own=_columns(text_table, len(text))),
+        searching,
     )
 
 
-def _top_k_of_others(
-    queries: Tensor, numbers: Tensor, table: SearchTable, k: int
+def _columns(table: SearchTable, rows: int) -> Tensor:
+    """Return where each of ``rows`` rows stands in ``table``: int64 [rows], -1 where nowhere."""
+    columns = table.rows.new_full((rows,), -1)
+    columns[table.rows] = torch.arange(table.rows.numel(), device=table.rows.device)
+    return columns
+
+
+def _search(
+    queries: Tensor, table: SearchTable, k: int, *, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    similarities = queries @ table.table
-    own = numbers.unsqueeze(1) == table.rows.unsqueeze(0)
-    return _top_k(similarities.masked_fill(own, -torch.inf), table.rows, k)
+    """Return rows [B, k] and similarities [B, k] of the nearest, block by block of queries.
 
-
-def _top_k(similarities: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return rows [B, k] and similarities [B, k], best first; ties go to the lower row.
-
-    A stable sort, because ``torch.topk`` leaves the order of ties open and equal rows are common:
-    every "Yeah." of a corpus has the same text embedding. ONNX's TopK breaks ties this way too.
+    ``own``: int64 [B], the column that a query itself stands in and does not find, or -1.
     """
-    values, order = similarities.sort(dim=1, descending=True, stable=True)
-    return rows[order[:, :k]], values[:, :k]
+    rows = table.rows.new_empty(len(queries), k)
+    values = queries.new_empty(len(queries), k)
+    if not k:
+        return rows, values
+    at_once = max(1, _BLOCK_BYTES // (table.table.element_size() * table.rows.numel()))
+    for start in range(0, len(queries), at_once):
+        block = slice(start, start + at_once)
+        similarities = normalise(queries[block]) @ table.table
+        if own is not None:
+            excluded = own[block]
+            there = (excluded >= 0).nonzero(as_tuple=True)[0]
+            similarities[there, excluded[there]] = -torch.inf
+        values[block], columns = _top_k(similarities, k)
+        rows[block] = table.rows[columns]
+    return rows, values
+
+
+def _top_k(similarities: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return values [B, k] and columns [B, k], best first; ties go to the lower column.
+
+    ``torch.topk`` leaves ties open, and equal rows are common: every "Yeah." of a corpus has the
+    same text embedding. ONNX's TopK breaks them this way. One value more than asked for shows
+    where a tie crosses the boundary; only there the higher columns are taken out first.
+    """
+    values, columns = similarities.topk(min(k + 1, similarities.shape[1]), dim=1)
+    if values.shape[1] > k:
+        tied = (values[:, k - 1] == values[:, k]).nonzero(as_tuple=True)[0]
+        columns = columns[:, :k]
+        columns[tied] = _top_k_of_tied(similarities[tied], values[tied, k - 1 : k], k)
+    columns = columns.sort(dim=1).values
+    values, order = similarities.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+def _top_k_of_tied(similarities: Tensor, boundary: Tensor, k: int) -> Tensor:
+    """Return the columns of all above ``boundary`` [B, 1] and of the first that equal it."""
+    above = similarities > boundary
+    equal = similarities == boundary
+    room = k - above.sum(dim=1, keepdim=True)
+    kept = above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= room))
+    return kept.nonzero(as_tuple=True)[1].view(-1, k)
 
 
 def _union(

@@ -193,13 +193,30 @@ def test_a_similarity_is_a_cosine_whatever_the_lengths(length: float) -> None:
     assert_allclose(found.similarity, [[0.8, 0.0]], atol=1e-6)
 
 
+@given(
+    values=st.lists(
+        st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0, -np.inf]), min_size=9, max_size=9),
+        min_size=1,
+        max_size=6,
+    ),
+    k=st.integers(1, 9),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_top_k_is_the_head_of_a_stable_sort(values: list[list[float]], k: int) -> None:
+    similarities = torch.tensor(values)
+    found, columns = topk_graph._top_k(similarities, k)
+    expected = similarities.sort(dim=1, descending=True, stable=True)
+    assert_array_equal(columns, expected.indices[:, :k])
+    assert_array_equal(found, expected.values[:, :k])
+
+
 @pytest.mark.parametrize("at_once", [1, 3, 100])
 def test_a_large_graph_is_linked_in_parts(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     torch.manual_seed(0)
     corpus = (torch.randn(10, 4), torch.randn(10, 6), torch.rand(10, 2) < 0.8)
     graph = GraphConfig(k_audio=2, k_text=3)
     whole = link_together(*corpus, graph)
-    monkeypatch.setattr(topk_graph, "_QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(topk_graph, "_BLOCK_BYTES", at_once * 4 * 10)
     parts = link_together(*corpus, graph)
     assert_array_equal(parts.index, whole.index)
     assert_allclose(parts.similarity, whole.similarity, atol=1e-6)
