@@ -4,24 +4,99 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hemogat.config import NonNegativeInt, PositiveFloat, Settings
+from hemogat.config import PositiveFloat, PositiveInt, Settings
 from hemogat.contract import Engine, Precision
+
+_BF16_FROM_OPSET = 22  # earlier ONNX has no bf16 convolution
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ParityConfig(Settings):
-    """What an exported graph may differ from the torch reference by, and how that is judged."""
+    """What an exported graph may differ from the torch reference by; None: not limited.
 
-    max_abs_diff: PositiveFloat = 1e-4
-    min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
-    max_flips: NonNegativeInt = 0
+    ``max_abs_diff`` and ``min_cosine`` hold for every output, ``max_flip_rate`` for the share of
+    decisions that differ, ``max_ua_change`` for the unweighted accuracy (mean recall, as a share)
+    end to end, either way. ``max_batch_diff``: how far the probabilities of an utterance alone may
+    be from those of the same utterance in a batch.
+    """
+
+    max_abs_diff: PositiveFloat | None = 1e-4
+    min_cosine: Annotated[float, Field(gt=0, le=1)] | None = 0.9999
+    max_flip_rate: Share = 0.0
+    max_ua_change: Share = 0.0
+    max_batch_diff: PositiveFloat = 1e-5
+
+
+# Below fp32 embeddings move; what counts is what is decided.
+_REDUCED = ParityConfig(
+    max_abs_diff=None,
+    min_cosine=None,
+    max_flip_rate=0.01,
+    max_ua_change=0.005,
+    max_batch_diff=1e-2,
+)
+
+
+class Profile(Settings):
+    """Sizes of one dynamic axis that a TensorRT engine is built for."""
+
+    smallest: PositiveInt
+    typical: PositiveInt
+    largest: PositiveInt
+
+    @model_validator(mode="after")
+    def _grows(self) -> Profile:
+        if not self.smallest <= self.typical <= self.largest:
+            raise ValueError(
+                f"expected smallest <= typical <= largest, found {self.smallest}, {self.typical}, "
+                f"{self.largest}"
+            )
+        return self
+
+
+class TensorRTConfig(Settings):
+    """How TensorRT builds engines; used by ``engine: trt`` alone.
+
+    Profiles are narrow on purpose: an engine for a wide range of shapes is slow at all of them.
+    ``hardware_compatibility``: which other GPUs may run the plan, for some speed.
+    """
+
+    windows: Profile = Profile(smallest=1, typical=8, largest=64)
+    batch: Profile = Profile(smallest=1, typical=8, largest=32)
+    tokens: Profile = Profile(smallest=16, typical=32, largest=128)
+    workspace_mib: PositiveInt = 4096
+    optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
+    hardware_compatibility: Annotated[
+        str, Field(pattern="^(none|ampere_plus|same_compute_capability)$")
+    ] = "none"
 
 
 class ExportConfig(Settings):
-    """One export target."""
+    """One export target.
+
+    ``parity``: None for the precision's own limits. ``calibration_utterances``: training
+    utterances that int8 takes its scales from. ``device``: where ONNX Runtime runs the gate.
+    """
 
     engine: Engine = "onnx"
     precision: Precision = "fp32"
     opset: Annotated[int, Field(ge=18, le=23)] = 20
-    parity: ParityConfig = ParityConfig()
+    parity: ParityConfig | None = None
+    calibration_utterances: PositiveInt = 128
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+    tensorrt: TensorRTConfig = TensorRTConfig()
+
+    @property
+    def limits(self) -> ParityConfig:
+        """What the gate judges by."""
+        if self.parity is not None:
+            return self.parity
+        return ParityConfig() if self.precision == "fp32" else _REDUCED
+
+    @property
+    def onnx_opset(self) -> int:
+        """The opset that graphs are written in: as asked, or the first that has the precision."""
+        typed = self.engine != "openvino" and self.precision == "bf16"
+        return max(self.opset, _BF16_FROM_OPSET) if typed else self.opset
