@@ -7,6 +7,8 @@ with the status that fits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class HemogatError(Exception):
     """Something failed or was refused, and the message says why."""
@@ -15,7 +17,14 @@ class HemogatError(Exception):
 
 
 class InputError(HemogatError):
-    """What the user handed in (audio, text, manifest row, request) cannot be used."""
+    """What the user handed in (audio, text, manifest row, request) cannot be used.
+
+    ``problems``: all that is wrong with it, where the message names only the first few.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class ConfigError(HemogatError):
@@ -32,6 +41,10 @@ class ParityError(HemogatError):
 
 class ServerError(HemogatError):
     """The server did not start, died, or answered with an error."""
+
+
+class UnavailableError(ServerError):
+    """The server cannot be reached or is overloaded: the same request may succeed later."""
 
 
 class IncompleteError(HemogatError):

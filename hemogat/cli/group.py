@@ -1,16 +1,22 @@
-"""How commands end: what a user can cause or mend is one line, never a traceback."""
+"""How commands end: what a user can cause or mend is one line, never a traceback.
+
+Where that line has no room for all that is wrong with a file, a list goes before it.
+"""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from hemogat.errors import HemogatError, IncompleteError
+from hemogat.data.problems import SHOWN
+from hemogat.errors import HemogatError, IncompleteError, InputError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+LISTED = 20  # problems of one file: more would push the first ones off the screen
 
 
 class CommandGroup(TyperGroup):
@@ -24,6 +30,8 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except HemogatError as error:
+            if isinstance(error, InputError):
+                _list(error.problems)
             _say(f"error: {error}")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
@@ -53,6 +61,15 @@ class DefaultCommandGroup(TyperGroup):
             args = [next(iter(self.commands)), *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
+
+
+def _list(problems: Sequence[str]) -> None:
+    """Print the problems, one a line, if the message that follows does not name them all."""
+    if len(problems) > SHOWN:
+        for problem in problems[:LISTED]:
+            _say(f"  {problem}")
+        if len(problems) > LISTED:
+            _say(f"  and {len(problems) - LISTED} more")
 
 
 def _say(line: str) -> None:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from hemogat.data.problems import all_problems, first_few
 from hemogat.errors import InputError
 from hemogat.files import write_atomic
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 COLUMNS = ("audio", "text", "label", "speaker", "split")
-SHOWN = 3  # of the problems or speakers that a message could list
+OPTIONAL_COLUMNS = ("dialogue", "turn")
+_TURN = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One labelled unit: audio, text, or both."""
+    """One labelled unit: audio, text, or both.
+
+    ``dialogue`` and ``turn`` (counted from 0) say where it was spoken, if that is known.
+    """
 
     id: str
     audio: Path | None
@@ -30,6 +36,8 @@ class Utterance:
     label: str
     speaker: str
     split: Split
+    dialogue: str | None = None
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,20 +60,16 @@ class Manifest:
 
 
 class ManifestError(InputError):
-    """A manifest cannot be used; ``problems`` holds all that is wrong with it."""
-
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.problems = tuple(problems)
+    """A manifest, or another CSV file that lists utterances, cannot be used."""
 
 
 def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
     """Read a manifest and check all of it.
 
     It is a CSV file in UTF-8 with the columns audio, text, label, speaker and split in any order
-    and optionally id (default: the audio path as written, or ``row-<n>`` without audio); other
-    columns are ignored. Audio paths are absolute, or relative to the manifest's folder and inside
-    it. Rows are numbered as a spreadsheet shows them: the header is row 1.
+    and optionally id (default: the audio path as written, or ``row-<n>`` without audio), dialogue
+    and turn; other columns are ignored. Audio paths are absolute, or relative to the manifest's
+    folder and inside it. Rows are numbered as a spreadsheet shows them: the header is row 1.
 
     Args:
         path: the CSV file.
@@ -100,7 +104,8 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write a manifest that :func:`read_manifest` reads, whole or not at all.
 
     Audio inside the manifest's folder is written relative to it, other audio absolute. Whitespace
-    in texts is collapsed, so that a row is a line.
+    in texts is collapsed, so that a row is a line. The columns dialogue and turn are there if any
+    utterance has a dialogue.
 
     Raises:
         InputError: a value cannot stand in a CSV file of one line per row, or the file cannot be
@@ -109,9 +114,12 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     path = Path(path)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", *COLUMNS))
+    utterances = list(utterances)
+    has_dialogues = any(utterance.dialogue is not None for utterance in utterances)
+    columns = ("id", *COLUMNS, *(OPTIONAL_COLUMNS if has_dialogues else ()))
+    writer.writerow(columns)
     for utterance in utterances:
-        row = _row_to_write(utterance, path.parent)
+        row = _row_to_write(utterance, path.parent)[: len(columns)]
         if any(character in cell for cell in row for character in "\0\r\n"):
             raise InputError(f"{path}: a value of {row} holds a line break or null character")
         writer.writerow(row)
@@ -138,7 +146,11 @@ class Row:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Return all rows but the header, which must name ``columns``, and blank lines.
+    """Return the rows of a UTF-8 file, but for blank lines and the header.
+
+    Args:
+        path: the CSV file.
+        columns: what the header must name.
 
     Raises:
         ManifestError: it is not such a file.
@@ -149,6 +161,15 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         raise _manifest_error(path, [f"it cannot be read ({error.strerror})"]) from error
     except UnicodeDecodeError as error:
         raise _manifest_error(path, [f"it is not UTF-8 text ({error})"]) from error
+    return parse_rows(path, content, columns)
+
+
+def parse_rows(path: Path, content: str, columns: Sequence[str]) -> list[Row]:
+    """Return what :func:`read_rows` does, of a file already read.
+
+    Raises:
+        ManifestError: it is not such a file.
+    """
     if "\0" in content:
         raise _manifest_error(path, ["it holds null characters, so it is not CSV"])
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
@@ -161,7 +182,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     problems += [
         f"column {name!r} is there {count} times"
         for name, count in Counter(header).items()
-        if count > 1 and name in ("id", *COLUMNS)
+        if count > 1 and name in ("id", *COLUMNS, *OPTIONAL_COLUMNS, *columns)
     ]
     if problems:
         raise _manifest_error(path, [*problems, f"the header is {','.join(header)!r}"])
@@ -199,6 +220,11 @@ def _row_problems(row: Row, folder: Path, labels: Sequence[str] | None) -> Itera
         yield f"label {label!r} is unknown; expected one of {', '.join(labels)}"
     if split not in SPLITS:
         yield f"split {split!r} is unknown; expected one of {', '.join(SPLITS)}"
+    turn = row.cells.get("turn", "")
+    if turn and not _TURN.fullmatch(turn):
+        yield f"turn {turn!r} is not a whole number"
+    elif turn and not row.cells.get("dialogue"):
+        yield f"turn {turn!r} of no dialogue"
 
 
 def audio_path(written: str, folder: Path) -> Path:
@@ -208,6 +234,7 @@ def audio_path(written: str, folder: Path) -> Path:
 
 def _utterance(row: Row, folder: Path) -> Utterance:
     cells = row.cells
+    turn = cells.get("turn")
     return Utterance(
         id=row.id,
         audio=audio_path(cells["audio"], folder) if cells["audio"] else None,
@@ -215,6 +242,8 @@ def _utterance(row: Row, folder: Path) -> Utterance:
         label=cells["label"],
         speaker=cells["speaker"],
         split=next(split for split in SPLITS if split == cells["split"]),
+        dialogue=cells.get("dialogue") or None,
+        turn=int(turn) if turn else None,
     )
 
 
@@ -225,30 +254,34 @@ def _speaker_warnings(utterances: Iterable[Utterance]) -> Iterator[str]:
         splits_by_speaker[utterance.speaker].add(utterance.split)
     if splits_by_speaker.pop("", None):
         yield "some rows name no speaker: whether splits share speakers is unknown"
-    shared = sorted(name for name, splits in splits_by_speaker.items() if len(splits) > 1)
-    if shared:
+    tested, validated = [], []
+    for speaker, splits in sorted(splits_by_speaker.items()):
+        if len(splits) > 1:
+            (tested if "test" in splits else validated).append(speaker)
+    if tested:
         yield (
-            f"{len(shared)} speakers are in more than one split ({_first_few(shared, ', ')}): "
-            "results will not be speaker-independent"
+            f"{len(tested)} speakers of the test split are in another one too "
+            f"({first_few(tested, ', ')}): results will not be speaker-independent"
+        )
+    if validated:
+        yield (
+            f"{len(validated)} speakers are in both train and val ({first_few(validated, ', ')}): "
+            "validation will not be speaker-independent"
         )
 
 
 def _row_to_write(utterance: Utterance, folder: Path) -> tuple[str, ...]:
-    """Return the cells of one row, in the order of the header."""
+    """Return the cells of one row, in the order of the header, optional columns included."""
     audio = ""
     if utterance.audio is not None:
         absolute, root = Path(os.path.abspath(utterance.audio)), Path(os.path.abspath(folder))
         inside = absolute.is_relative_to(root)
         audio = str(absolute.relative_to(root) if inside else absolute)
     text = " ".join((utterance.text or "").split())
-    return (utterance.id, audio, text, utterance.label, utterance.speaker, utterance.split)
+    turn = "" if utterance.turn is None else str(utterance.turn)
+    labelled = (utterance.label, utterance.speaker, utterance.split)
+    return (utterance.id, audio, text, *labelled, utterance.dialogue or "", turn)
 
 
 def _manifest_error(path: Path, problems: Sequence[str]) -> ManifestError:
-    count = f"{len(problems)} problems: " if len(problems) > 1 else ""
-    return ManifestError(f"{path}: {count}{_first_few(problems, '; ')}", problems)
-
-
-def _first_few(items: Sequence[str], separator: str) -> str:
-    more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return separator.join([*items[:SHOWN], *more])
+    return ManifestError(all_problems(path, problems), problems)

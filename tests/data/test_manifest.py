@@ -118,6 +118,29 @@ class TestRead:
             Utterance("b.wav", path.parent / "b.wav", None, "sad", "s1", "train"),
         )
 
+    def test_dialogues_and_turns(self, corpus: Corpus) -> None:
+        path = corpus(
+            ",one,happy,s1,train,d1,0",
+            ",two,sad,s1,train,d1,",
+            ",three,sad,s1,train,,",
+            header=f"{HEADER},dialogue,turn",
+        )
+        found = [(row.dialogue, row.turn) for row in read_manifest(path).utterances]
+        assert found == [("d1", 0), ("d1", None), (None, None)]
+
+    @pytest.mark.parametrize(
+        ("cells", "problem"),
+        [
+            ("d1,first", "turn 'first' is not a whole number"),
+            ("d1,-1", "turn '-1' is not a whole number"),
+            (f"d1,{'9' * 5000}", f"turn '{'9' * 5000}' is not a whole number"),
+            (",3", "turn '3' of no dialogue"),
+        ],
+    )
+    def test_turns_that_are_none(self, corpus: Corpus, cells: str, problem: str) -> None:
+        path = corpus(f",one,happy,s1,train,{cells}", header=f"{HEADER},dialogue,turn")
+        assert problems_of(path) == (f"row 2: {problem}",)
+
     def test_absolute_audio_may_lie_outside(self, corpus: Corpus, tmp_path: Path) -> None:
         outside = tmp_path / "outside.wav"
         manifest = read_manifest(corpus(f"{outside},,happy,s1,train"))
@@ -173,8 +196,10 @@ class TestSpeakerWarnings:
             ",x,sad,s5,test",
         )
         assert read_manifest(path).warnings == (
-            "5 speakers are in more than one split (s1, s2, s3, and 2 more): "
+            "1 speakers of the test split are in another one too (s5): "
             "results will not be speaker-independent",
+            "4 speakers are in both train and val (s1, s2, s3, and 1 more): "
+            "validation will not be speaker-independent",
         )
 
     def test_rows_without_speaker(self, corpus: Corpus) -> None:
@@ -327,6 +352,7 @@ class TestWrite:
         texts=st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc"))), min_size=1),
         label=NAMES,
         speaker=NAMES,
+        turn=st.none() | st.integers(0, 999),
     )
     def test_what_is_written_is_read(
         self,
@@ -334,6 +360,7 @@ class TestWrite:
         texts: list[str],
         label: str,
         speaker: str,
+        turn: int | None,
     ) -> None:
         path = tmp_path_factory.mktemp("round") / "manifest.csv"
         (path.parent / "a, b.wav").touch()
@@ -345,6 +372,8 @@ class TestWrite:
                 label=label,
                 speaker=speaker,
                 split="train",
+                dialogue="d 1" if position % 2 else None,
+                turn=turn if position % 2 else None,
             )
             for position, text in enumerate(texts)
         )
