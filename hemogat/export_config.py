@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -60,7 +61,9 @@ class TensorRTConfig(Settings):
     """How TensorRT builds engines; used by ``engine: trt`` alone.
 
     Profiles are narrow on purpose: an engine for a wide range of shapes is slow at all of them.
-    ``hardware_compatibility``: which other GPUs may run the plan, for some speed.
+    ``hardware_compatibility``: which other GPUs may run the plan, for some speed. ``timing_cache``:
+    where kernel timings are kept, so that the next build is quick. ``tf32``: fp32 layers may round
+    their factors to TF32.
     """
 
     windows: Profile = Profile(smallest=1, typical=8, largest=64)
@@ -71,6 +74,8 @@ class TensorRTConfig(Settings):
     hardware_compatibility: Annotated[
         str, Field(pattern="^(none|ampere_plus|same_compute_capability)$")
     ] = "none"
+    timing_cache: Path | None = Path("build/tensorrt.cache")
+    tf32: bool = False
 
 
 class ExportConfig(Settings):
