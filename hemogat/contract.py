@@ -112,6 +112,12 @@ MODALITIES_OUTPUT = TensorSpec("MODALITIES", "bytes", (1,))  # "audio", "text" o
 NEIGHBOURS_OUTPUT = TensorSpec("NEIGHBOURS", "int64", ("slot",))
 SIMILARITIES_OUTPUT = TensorSpec("SIMILARITIES", "float32", ("slot",))
 
+# The model that takes one utterance in pieces; its outputs are the entry model's, and this one.
+STREAM_MODEL = "hemogat_stream"
+SAMPLES_INPUT = TensorSpec("SAMPLES", "float32", ("sample",))  # mono, any number
+RATE_INPUT = TensorSpec("RATE_HZ", "int64", (1,))  # with the first piece; 16,000 if left out
+WINDOWS_OUTPUT = TensorSpec("WINDOWS", "int64", (1,))  # heard so far
+
 
 def triton_model_name(graph: str) -> str:
     """Return the Triton model that runs exported graph ``graph``."""

@@ -45,7 +45,7 @@ STAGES = {
     "demo": BASE
     | {"data", "model", "training", "runtime", "serving", "export", "benchmarks", "doctor"},
 }
-ALLOWED = dict.fromkeys(BASE, BASE) | STAGES | {"cli": {*BASE, *STAGES}, "__init__": {"runtime"}}
+ALLOWED = dict.fromkeys(BASE, BASE) | STAGES | {"cli": {*BASE, *STAGES}, "__init__": {"runtime", "serving"}}
 # Torch-free, however late the import.
 SERVING_ARM = BASE | {"data", "runtime", "serving", "__init__"}
 

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import secrets
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hemogat import contract
-from hemogat.errors import InputError, ServerError
+from hemogat.errors import InputError, ServerError, UnavailableError
 from hemogat.optional import require
-from hemogat.serving.predictions import ServedNeighbour, ServedPrediction, read_predictions
-from hemogat.serving.settings import EntryParameters
+from hemogat.serving.client_requests import Audio, ModelFacts, Utterances, stream_tensors
+from hemogat.serving.endpoint import Endpoint, Protocol
+from hemogat.serving.predictions import (
+    ServedNeighbour,
+    ServedPrediction,
+    StreamPrediction,
+    read_predictions,
+    read_stream_prediction,
+)
 
 __all__ = ["Client", "ModelStatistics", "Protocol", "ServedNeighbour", "ServedPrediction"]
 
-Protocol = Literal["grpc", "http"]
-Audio = str | os.PathLike[str] | bytes
-
-DEFAULT_URLS: dict[Protocol, str] = {"grpc": "127.0.0.1:8001", "http": "127.0.0.1:8000"}
-_BAD_REQUEST = frozenset({"StatusCode.INVALID_ARGUMENT", "400"})
+_NO_SAMPLES = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,37 +41,55 @@ class ModelStatistics:
     total_ms: float
 
 
-@dataclass(frozen=True)
-class _ModelFacts:
-    labels: tuple[str, ...]
-    max_batch_size: int
+def retry_policy(kind: str, retries: int, timeout_s: float) -> Any:
+    """Return tenacity's ``Retrying`` or ``AsyncRetrying``: unavailable servers are asked again."""
+    tenacity = require("tenacity", extra="serve")
+    return getattr(tenacity, kind)(
+        retry=tenacity.retry_if_exception_type(UnavailableError),
+        stop=tenacity.stop_after_attempt(1 + retries) | tenacity.stop_after_delay(timeout_s),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+        reraise=True,
+    )
 
 
 class Client:
     """Talks to one server; not to be shared between threads.
 
     Args:
-        url: ``host:port``; default: the protocol's usual port on this machine.
-        protocol: "grpc" or "http".
-        timeout_s: how long to wait for an answer.
+        url: ``host:port`` or ``grpc|grpcs|http|https://host:port``; default: the protocol's
+            usual port on this machine.
+        protocol: "grpc" or "http"; default: what the URL says, else gRPC.
+        timeout_s: how long to wait for an answer, retries included.
+        retries: how often to ask again, at growing intervals, when the server cannot be reached
+            or is overloaded.
 
     Raises:
+        InputError: ``url`` is not of such a form.
         IncompleteError: tritonclient is not installed.
     """
 
     def __init__(
-        self, url: str | None = None, protocol: Protocol = "grpc", *, timeout_s: float = 60.0
+        self,
+        url: str | None = None,
+        protocol: Protocol | None = None,
+        *,
+        timeout_s: float = 60.0,
+        retries: int = 3,
     ) -> None:
-        self._url = url or DEFAULT_URLS[protocol]
-        self._triton = require(f"tritonclient.{protocol}", extra="serve")
-        self._exception = require("tritonclient.utils", extra="serve").InferenceServerException
-        options = _grpc_options(self._url) if protocol == "grpc" else _http_options(timeout_s)
-        self._client = self._triton.InferenceServerClient(self._url, **options)
+        self._endpoint = Endpoint.parse(url, protocol)
+        self._is_grpc = self._endpoint.protocol == "grpc"
+        self._library = require(f"tritonclient.{self._endpoint.protocol}", extra="serve")
+        self._timeout_s = timeout_s
+        self._retries = retries
         # Over HTTP the time limit belongs to the connection, over gRPC to each call.
-        self._limit = {"client_timeout": timeout_s} if protocol == "grpc" else {}
-        # Over HTTP metadata is a dict anyway.
-        self._json = {"as_json": True} if protocol == "grpc" else {}
-        self._facts: _ModelFacts | None = None
+        limits = {"connection_timeout": timeout_s, "network_timeout": timeout_s}
+        options = (
+            self._endpoint.grpc_options()
+            if self._is_grpc
+            else {"ssl": self._endpoint.tls, **limits}
+        )
+        self._client = self._library.InferenceServerClient(self._endpoint.address, **options)
+        self._facts: ModelFacts | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -89,8 +109,8 @@ class Client:
     def ready(self) -> bool:
         """Say whether the server answers and its model is ready."""
         try:
-            with self._errors():
-                return bool(self._client.is_model_ready(contract.ENTRY_MODEL, **self._limit))
+            with self._endpoint.errors():
+                return bool(self._client.is_model_ready(contract.ENTRY_MODEL, **self._limit()))
         except ServerError:
             return False
 
@@ -100,9 +120,7 @@ class Client:
         Raises:
             ServerError: it cannot be reached.
         """
-        with self._errors():
-            metadata = self._client.get_server_metadata(**self._json, **self._limit)
-        return str(metadata["version"])
+        return str(self._ask("get_server_metadata")["version"])
 
     def statistics(self) -> dict[str, ModelStatistics]:
         """Return the server's own statistics, by model.
@@ -110,8 +128,7 @@ class Client:
         Raises:
             ServerError: it cannot be reached.
         """
-        with self._errors():
-            answer = self._client.get_inference_statistics(**self._json, **self._limit)
+        answer = self._ask("get_inference_statistics")
         successes = {m["name"]: m["inference_stats"]["success"] for m in answer["model_stats"]}
         return {  # gRPC leaves zeros out and writes numbers as strings
             model: ModelStatistics(int(found.get("count", 0)), int(found.get("ns", 0)) / 1e6)
@@ -127,7 +144,8 @@ class Client:
 
         Raises:
             InputError: the server cannot use the input, or there is none; says why.
-            ServerError: the server cannot be reached, is too slow, or failed.
+            UnavailableError: the server cannot be reached, or stayed overloaded.
+            ServerError: the server is too slow, or failed.
         """
         return self.predict_many([audio], [text])[0]
 
@@ -144,102 +162,123 @@ class Client:
             InputError: one of them cannot be used; names it.
             ServerError: as for :meth:`predict`.
         """
-        texts = [None] * len(audio) if text is None else text
-        if len(texts) != len(audio):
-            raise InputError(
-                f"expected as many texts as audio inputs ({len(audio)}), found {len(texts)}"
-            )
-        names = [_name(source, number) for number, source in enumerate(audio)]
+        utterances = Utterances.of(audio, text)
         facts = self._model_facts()
         predictions: list[ServedPrediction] = []
-        for start in range(0, len(audio), facts.max_batch_size):
-            rows = slice(start, start + facts.max_batch_size)
-            result = self._infer(audio[rows], texts[rows], names[rows])
-            predictions += read_predictions(result, facts.labels)
+        for part in utterances.parts(facts.max_batch_size):
+            predictions += read_predictions(self._infer(part), facts.labels)
         return predictions
 
-    def _infer(
-        self, audio: Sequence[Audio | None], texts: Sequence[str | None], names: Sequence[str]
-    ) -> Any:
-        columns = {
-            contract.AUDIO_INPUT.name: [_read(*pair) for pair in zip(audio, names, strict=True)],
-            # A lone surrogate has no UTF-8; passed through, the server refuses it by name.
-            contract.TEXT_INPUT.name: [(t or "").encode(errors="surrogatepass") for t in texts],
-        }
-        for name, *inputs in zip(names, *columns.values(), strict=True):
-            if not any(inputs):
-                raise InputError(f"{name}: has neither audio nor text; give at least one")
-        # The server takes an empty row as absent; an input that all rows lack is not sent.
-        tensors = [self._tensor(name, rows) for name, rows in columns.items() if any(rows)]
-        with self._errors(names):
-            return self._client.infer(contract.ENTRY_MODEL, tensors, **self._limit)
+    def stream(self, rate_hz: int = contract.SAMPLE_RATE_HZ, text: str | None = None) -> Stream:
+        """Open a stream: one utterance, sent while it is spoken.
 
-    def _tensor(self, name: str, rows: list[bytes]) -> Any:
-        tensor = self._triton.InferInput(name, [len(rows), 1], "BYTES")
-        tensor.set_data_from_numpy(np.array(rows, dtype=np.object_)[:, None])
-        return tensor
+        Args:
+            rate_hz: of the samples that will be sent.
+            text: what is said, if it is known beforehand.
 
-    def _model_facts(self) -> _ModelFacts:
+        Raises:
+            ServerError: the server cannot be reached.
+        """
+        return Stream(self, rate_hz, text)
+
+    def _infer(self, utterances: Utterances) -> Any:
+        tensors = utterances.tensors(self._library)
+        started_s = time.monotonic()
+        for attempt in retry_policy("Retrying", self._retries, self._timeout_s):
+            with attempt, self._endpoint.errors(utterances.names):
+                limit = self._limit(time.monotonic() - started_s)
+                return self._client.infer(contract.ENTRY_MODEL, tensors, **limit)
+        raise AssertionError("tenacity raises what the last attempt did")
+
+    def _limit(self, spent_s: float = 0.0) -> dict[str, float]:
+        return {"client_timeout": max(self._timeout_s - spent_s, 0.001)} if self._is_grpc else {}
+
+    def _ask(self, question: str, *arguments: str) -> Any:
+        as_json = {"as_json": True} if self._is_grpc else {}  # over HTTP it is JSON anyway
+        for attempt in retry_policy("Retrying", self._retries, self._timeout_s):
+            with attempt, self._endpoint.errors():
+                return getattr(self._client, question)(*arguments, **as_json, **self._limit())
+
+    def _model_facts(self) -> ModelFacts:
         if self._facts is None:
-            with self._errors():
-                config = self._client.get_model_config(
-                    contract.ENTRY_MODEL, **self._json, **self._limit
-                )
-            config = config.get("config", config)  # gRPC wraps it, HTTP does not
-            self._facts = _ModelFacts(
-                EntryParameters.from_model_config(config).labels, int(config["max_batch_size"])
-            )
+            answer = self._ask("get_model_config", contract.ENTRY_MODEL)
+            self._facts = ModelFacts.from_answer(answer)
         return self._facts
 
-    @contextmanager
-    def _errors(self, names: Sequence[str] = ()) -> Iterator[None]:
-        """Turn the library's errors into ours, and "row 3" into what the caller named it."""
-        try:
-            yield
-        except self._exception as error:
-            message = " ".join(str(error.message()).split())
-            if error.status() in _BAD_REQUEST:
-                raise InputError(_rename_row(message, names)) from error
-            raise ServerError(f"Triton server at {self._url}: {message}") from error
-        except OSError as error:  # the HTTP library's; gRPC's errors have a status
-            raise ServerError(
-                f"Triton server at {self._url}: no answer ({error}); is it running there?"
-            ) from error
 
+class Stream:
+    """One utterance in pieces; leaving the ``with`` block early gives it up.
 
-def _http_options(timeout_s: float) -> dict[str, Any]:
-    return {"connection_timeout": timeout_s, "network_timeout": timeout_s}
+    >>> with client.stream(rate_hz=16_000) as stream:
+    ...     for samples in microphone:
+    ...         print(stream.send(samples))
+    ...     print(stream.finish().label)
+    """
 
+    def __init__(self, client: Client, rate_hz: int, text: str | None) -> None:
+        self._client = client
+        self._labels = client._model_facts().labels
+        self._id = secrets.randbits(63) | 1  # 0 means no sequence
+        self._rate_hz: int | None = rate_hz
+        self._text = text
+        self._is_open = True
 
-def _grpc_options(url: str) -> dict[str, Any]:
-    if url.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
-        return {}
-    # gRPC would ask the proxy that the environment may name even for this machine.
-    unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
-    return {"channel_args": [*unlimited, ("grpc.enable_http_proxy", 0)]}
+    def __enter__(self) -> Stream:
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_open = False
 
-def _name(source: Audio | None, number: int) -> str:
-    if source is None or isinstance(source, bytes):
-        return f"utterance {number}"
-    return os.fspath(source)
+    def send(
+        self, samples: NDArray[np.float32] | NDArray[np.int16], text: str | None = None
+    ) -> StreamPrediction | None:
+        """Send the next samples, mono [n] of any n; return the emotion so far, if there is one.
 
+        Args:
+            samples: float (full scale 1) or int16.
+            text: what has been said so far, replacing what was sent before.
 
-def _read(source: Audio | None, name: str) -> bytes:
-    if source is None:
-        return b""
-    try:
-        audio = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
-    if not audio:
-        raise InputError(f"{name}: is empty (0 bytes); expected an audio file")
-    return audio
+        Raises:
+            InputError: the samples cannot be used; the stream has ended.
+            ServerError: the server cannot be reached or failed; the stream has ended.
+        """
+        return self._send(samples, text, end=False)
 
+    def finish(self, text: str | None = None) -> StreamPrediction:
+        """End the stream; return the emotion of the whole, as for a file of these samples.
 
-def _rename_row(message: str, names: Sequence[str]) -> str:
-    def name(match: re.Match[str]) -> str:
-        row = int(match[2])
-        return match[1] + names[row] if row < len(names) else match[0]
+        Raises:
+            InputError: the stream was too short.
+            ServerError: as for :meth:`send`.
+        """
+        answer = self._send(_NO_SAMPLES, text, end=True)
+        if answer is None:
+            raise ServerError("stream: the server ended it without an answer")
+        return answer
 
-    return re.sub(r"^(text of |)row (\d+)\b", name, message)
+    def _send(
+        self, samples: NDArray[Any], text: str | None, *, end: bool
+    ) -> StreamPrediction | None:
+        if not self._is_open:
+            raise InputError("stream: has ended; open another one")
+        self._is_open = False  # unless all goes well: half a stream is of no use
+        client, start = self._client, self._rate_hz is not None
+        text = self._text if text is None else text
+        tensors = stream_tensors(client._library, samples, self._rate_hz, text)
+        self._rate_hz = self._text = None
+        with client._endpoint.errors():
+            result = client._client.infer(
+                contract.STREAM_MODEL,
+                tensors,
+                sequence_id=self._id,
+                sequence_start=start,
+                sequence_end=end,
+                **client._limit(),
+            )
+        self._is_open = not end
+        return read_stream_prediction(result, self._labels)

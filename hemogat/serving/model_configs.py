@@ -15,6 +15,7 @@ from hemogat.serving.settings import (
     EntryParameters,
     ModelParameters,
     RepositorySettings,
+    StreamParameters,
 )
 
 LABELS_FILE = "labels.txt"
@@ -41,7 +42,10 @@ def served_graph(graph: GraphSpec, *, explain: bool) -> GraphSpec:
 def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
     """Return the ``ModelConfig`` message of every model that serves ``bundle``."""
     builder = _Builder(bundle, settings)
-    return [builder.entry(), *(builder.engine(graph) for graph in contract.GRAPHS.values())]
+    entrances = [builder.entry()]
+    if "audio" in bundle.manifest.modalities:
+        entrances.append(builder.stream())
+    return [*entrances, *(builder.engine(graph) for graph in contract.GRAPHS.values())]
 
 
 class _Builder:
@@ -66,28 +70,28 @@ class _Builder:
 
     def entry(self) -> Any:
         """Return the configuration of the model that clients call."""
-        outputs = [contract.LABEL_OUTPUT, contract.PROBABILITIES_OUTPUT, contract.MODALITIES_OUTPUT]
-        if self._explain:
-            outputs += [contract.NEIGHBOURS_OUTPUT, contract.SIMILARITIES_OUTPUT]
-        parameters = EntryParameters(
-            bundle=self._bundle_path,
-            bundle_sums=self._bundle_sums,
-            labels=self._labels,
-            explain=self._explain,
-            max_in_flight=self._settings.max_in_flight,
-            max_waiting=self._settings.max_waiting,
-            timeout_ms=self._settings.timeout_ms,
-            max_windows=self._settings.audio_encoder.max_batch_size,
-        )
+        parameters = EntryParameters(**self._request_parameters(), explain=self._explain)
         # No dynamic batcher: the model works on many requests at once by itself.
         config = self._model(contract.ENTRY_MODEL, self._settings.max_rows, parameters)
         for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
             self._add_tensor(config.input, spec, spec.axes).optional = True
-        for spec in outputs:
-            tensor = self._add_tensor(config.output, spec, spec.axes)
-            if spec is contract.PROBABILITIES_OUTPUT:
-                # Clients that ask for classification get "value:index:label".
-                tensor.label_filename = LABELS_FILE
+        explanation = (contract.NEIGHBOURS_OUTPUT, contract.SIMILARITIES_OUTPUT)
+        self._add_answer(config, *(explanation if self._explain else ()))
+        return config
+
+    def stream(self) -> Any:
+        """Return the configuration of the model that takes an utterance in pieces."""
+        idle_s = self._settings.stream_idle_s
+        parameters = StreamParameters(**self._request_parameters(), stream_idle_s=idle_s)
+        config = self._model(contract.STREAM_MODEL, 1, parameters)
+        self._add_tensor(config.input, contract.SAMPLES_INPUT, (-1,))
+        for spec in (contract.RATE_INPUT, contract.TEXT_INPUT):
+            self._add_tensor(config.input, spec, spec.axes).optional = True
+        self._add_answer(config, contract.WINDOWS_OUTPUT)
+        # All pieces of a stream go to one process, one after the other.
+        batcher = config.sequence_batching
+        batcher.oldest.max_candidate_sequences = self._settings.max_streams
+        batcher.max_sequence_idle_microseconds = idle_s * 1_000_000
         return config
 
     def engine(self, graph: GraphSpec) -> Any:
@@ -113,6 +117,26 @@ class _Builder:
             self._add_tensor(config.output, spec, spec.axes[1:])
         self._add_warmups(config, served)
         return config
+
+    def _request_parameters(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "bundle": self._bundle_path,
+            "bundle_sums": self._bundle_sums,
+            "labels": self._labels,
+            "max_in_flight": settings.max_in_flight,
+            "max_waiting": settings.max_waiting,
+            "timeout_ms": settings.timeout_ms,
+            "max_windows": settings.audio_encoder.max_batch_size,
+        }
+
+    def _add_answer(self, config: Any, *more: TensorSpec) -> None:
+        answer = (contract.LABEL_OUTPUT, contract.PROBABILITIES_OUTPUT, contract.MODALITIES_OUTPUT)
+        for spec in (*answer, *more):
+            tensor = self._add_tensor(config.output, spec, spec.axes)
+            if spec is contract.PROBABILITIES_OUTPUT:
+                # Clients that ask for classification get "value:index:label".
+                tensor.label_filename = LABELS_FILE
 
     def _model(self, name: str, max_batch_size: int, parameters: ModelParameters) -> Any:
         config = self._pb.ModelConfig(name=name, backend=self._settings.backend)

@@ -39,6 +39,20 @@ class ServedPrediction:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class StreamPrediction:
+    """The emotion of a stream so far, from the ``windows`` of 1 s that were complete."""
+
+    label: str
+    probabilities: dict[str, float]
+    modalities: tuple[Modality, ...]
+    windows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists and numbers, ready for JSON."""
+        return asdict(self)
+
+
 def read_predictions(result: Any, labels: Sequence[str]) -> list[ServedPrediction]:
     """Read the rows of a tritonclient ``InferResult``; ``labels`` as in ``PROBABILITIES``."""
     answered = result.as_numpy(contract.LABEL_OUTPUT.name)[:, 0]
@@ -57,6 +71,21 @@ def read_predictions(result: Any, labels: Sequence[str]) -> list[ServedPredictio
         )
         for row in range(len(answered))
     ]
+
+
+def read_stream_prediction(result: Any, labels: Sequence[str]) -> StreamPrediction | None:
+    """Read the answer to one piece of a stream; None while there is nothing to classify."""
+    label = result.as_numpy(contract.LABEL_OUTPUT.name)[0, 0].decode()
+    modalities = result.as_numpy(contract.MODALITIES_OUTPUT.name)[0, 0].decode()
+    if not label:
+        return None
+    probabilities = result.as_numpy(contract.PROBABILITIES_OUTPUT.name)[0].tolist()
+    return StreamPrediction(
+        label=label,
+        probabilities=dict(zip(labels, probabilities, strict=True)),
+        modalities=tuple(modalities.split(",")),
+        windows=int(result.as_numpy(contract.WINDOWS_OUTPUT.name)[0, 0]),
+    )
 
 
 def _neighbours(

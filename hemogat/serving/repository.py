@@ -17,6 +17,7 @@ from hemogat.serving.settings import RepositorySettings
 CONFIG_FILE = "config.pbtxt"
 _SIGN = f"{contract.ENTRY_MODEL}/{CONFIG_FILE}"
 _MODEL_VERSION = "1"
+_SOURCES = {contract.ENTRY_MODEL: "entry.py", contract.STREAM_MODEL: "stream.py"}
 
 
 def is_repository(path: Path) -> bool:
@@ -50,7 +51,8 @@ def write_repository(bundle: Path, out: Path, settings: RepositorySettings | Non
         for config in configs:
             _write_model(folder / config.name, config)
         labels = "".join(f"{label}\n" for label in opened.manifest.labels)
-        (folder / contract.ENTRY_MODEL / LABELS_FILE).write_text(labels, encoding="utf-8")
+        for model in _SOURCES.keys() & {config.name for config in configs}:
+            (folder / model / LABELS_FILE).write_text(labels, encoding="utf-8")
     return out
 
 
@@ -59,7 +61,7 @@ def _write_model(folder: Path, config: Any) -> None:
     version = folder / _MODEL_VERSION
     version.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(text_format.MessageToString(config), encoding="utf-8")
-    source = "entry.py" if config.name == contract.ENTRY_MODEL else "engine.py"
+    source = _SOURCES.get(config.name, "engine.py")
     packaged = resources.files("hemogat.serving") / "triton_models" / source
     with resources.as_file(packaged) as path:
         shutil.copyfile(path, version / "model.py")

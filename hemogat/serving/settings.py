@@ -32,7 +32,7 @@ class RepositorySettings(Settings):
 
     Each process of the entry model works on ``max_in_flight`` requests at a time and lets
     ``max_waiting`` more wait; the next ones are refused, and so is what has not been answered
-    after ``timeout_ms``.
+    after ``timeout_ms``. A stream that its client leaves alone for ``stream_idle_s`` is forgotten.
     """
 
     backend: Literal["python"] = "python"
@@ -45,6 +45,8 @@ class RepositorySettings(Settings):
     max_waiting: PositiveInt = 256
     timeout_ms: PositiveInt = 30_000
     max_rows: PositiveInt = 16  # utterances in one request
+    max_streams: PositiveInt = 256  # open at a time, for each process of the stream model
+    stream_idle_s: PositiveInt = 60
     # A batch of windows occupies the encoder: long clips are sent in chunks of this many, so that
     # the windows of other requests get in between.
     audio_encoder: BatchingSettings = BatchingSettings(max_batch_size=16, queue_delay_us=500)
@@ -85,8 +87,8 @@ class ModelParameters(Settings):
         )
 
 
-class EntryParameters(ModelParameters):
-    """Parameters of the entry model.
+class RequestParameters(ModelParameters):
+    """Parameters of the models that clients call.
 
     ``bundle_sums`` is the SHA-256 of the bundle's list of hashes, and so stands for the bundle;
     ``labels`` are in the order of ``PROBABILITIES``.
@@ -94,7 +96,6 @@ class EntryParameters(ModelParameters):
 
     bundle_sums: str
     labels: tuple[str, ...]
-    explain: bool
     max_in_flight: PositiveInt
     max_waiting: PositiveInt
     timeout_ms: PositiveInt
@@ -104,6 +105,18 @@ class EntryParameters(ModelParameters):
     @classmethod
     def _labels_from_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
+
+
+class EntryParameters(RequestParameters):
+    """Parameters of the entry model."""
+
+    explain: bool
+
+
+class StreamParameters(RequestParameters):
+    """Parameters of the stream model."""
+
+    stream_idle_s: PositiveInt
 
 
 class EngineParameters(ModelParameters):

@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hemogat import contract
 from hemogat.runtime.bundle import Bundle
-from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
+from hemogat.runtime.fusion_inputs import Embedding
 from hemogat.runtime.preprocess import PreparedUtterance, Preprocessor
 from hemogat.runtime.sessions import Arrays
+from hemogat.serving.inner_models import InnerModels
 
-# Runs an exported graph by name, somewhere else.
-Infer = Callable[[str, Arrays], Awaitable[Arrays]]
 # Audio file and UTF-8 text of one utterance, as they came in.
 Row = tuple[bytes | None, bytes | None]
 
 
 class Entry:
-    """Turns files and texts into answers, leaving the neural networks to ``infer``.
+    """Turns files and texts into answers, leaving the neural networks to ``models``.
 
     Args:
-        bundle: whose preprocessing and labels to use.
-        infer: runs the graphs.
+        bundle: whose preprocessing to use.
+        models: the bundle's networks.
         executor: where audio is decoded and text tokenised, off the event loop.
-        max_windows: windows sent to the audio encoder at a time.
-        explain: also answer with the neighbours.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        infer: Infer,
-        executor: Executor,
-        *,
-        max_windows: int,
-        explain: bool,
-    ) -> None:
+    def __init__(self, bundle: Bundle, models: InnerModels, executor: Executor) -> None:
         self._preprocessor = Preprocessor(bundle)
-        self._dims = bundle.manifest.dims
-        self._labels = bundle.manifest.labels
-        self._infer = infer
+        self._models = models
         self._executor = executor
-        self._max_windows = max_windows
-        self._explain = explain
 
     async def answer(self, rows: Sequence[Row]) -> Arrays:
         """Classify the utterances of one request.
@@ -61,21 +41,7 @@ class Entry:
         """
         prepared = await asyncio.gather(*(self._prepare(rows, row) for row in range(len(rows))))
         embeddings = await asyncio.gather(*(self._embed(utterance) for utterance in prepared))
-        fused = await self._infer(contract.FUSION.name, fusion_feeds(embeddings, self._dims))
-        probabilities = fused["probabilities"]
-        outputs = {
-            contract.LABEL_OUTPUT.name: _bytes_column(
-                self._labels[best] for best in probabilities.argmax(axis=1)
-            ),
-            contract.PROBABILITIES_OUTPUT.name: probabilities,
-            contract.MODALITIES_OUTPUT.name: _bytes_column(
-                ",".join(utterance.modalities) for utterance in prepared
-            ),
-        }
-        if self._explain:
-            outputs[contract.NEIGHBOURS_OUTPUT.name] = fused["neighbours"]
-            outputs[contract.SIMILARITIES_OUTPUT.name] = fused["similarities"]
-        return outputs
+        return await self._models.classify(embeddings, [u.modalities for u in prepared])
 
     async def _prepare(self, rows: Sequence[Row], row: int) -> PreparedUtterance:
         audio, text = rows[row]
@@ -95,35 +61,10 @@ class Entry:
         return audio, text
 
     async def _embed_audio(self, utterance: PreparedUtterance) -> Embedding | None:
-        windows = utterance.windows
-        if windows is None:
+        if utterance.windows is None:
             return None
-        # One chunk after the other: sent at once, a long clip would fill the encoder's queue.
-        chunks = [
-            await self._infer(
-                contract.AUDIO_ENCODER.name,
-                {"windows": windows[start : start + self._max_windows]},
-            )
-            for start in range(0, len(windows), self._max_windows)
-        ]
-        per_window = np.concatenate([chunk["audio_embedding"] for chunk in chunks])
-        mean: Embedding = per_window.mean(axis=0)
+        mean: Embedding = (await self._models.embed_windows(utterance.windows)).mean(axis=0)
         return mean
 
     async def _embed_text(self, utterance: PreparedUtterance) -> Embedding | None:
-        tokens = utterance.tokens
-        if tokens is None:
-            return None
-        outputs = await self._infer(
-            contract.TEXT_ENCODER.name,
-            {
-                "input_ids": tokens.input_ids[None],
-                "attention_mask": tokens.attention_mask[None],
-            },
-        )
-        embedding: Embedding = outputs["text_embedding"][0]
-        return embedding
-
-
-def _bytes_column(values: Iterable[str]) -> NDArray[Any]:
-    return np.array([[value.encode()] for value in values], dtype=np.object_)
+        return None if utterance.tokens is None else await self._models.embed_text(utterance.tokens)

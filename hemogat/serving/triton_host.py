@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -21,10 +22,17 @@ from hemogat import contract
 from hemogat.errors import BundleError, InputError
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.sessions import Arrays, open_session
+from hemogat.serving.inner_models import InnerModels
 from hemogat.serving.model_configs import served_graph
-from hemogat.serving.settings import EngineParameters, EntryParameters
+from hemogat.serving.settings import (
+    EngineParameters,
+    EntryParameters,
+    RequestParameters,
+    StreamParameters,
+)
 from hemogat.serving.triton_engine import run_requests, threads_per_instance
 from hemogat.serving.triton_entry import Entry, Row
+from hemogat.serving.triton_stream import Chunk, Streams
 
 MAX_INNER_CALLS = 64  # of one entry process at a time; further ones wait their turn
 
@@ -37,42 +45,61 @@ class InnerModelError(Exception):
         self.code = error.code()
 
 
-class EntryHost:
-    """The entry model: answers each request when it is ready, however long others take.
+RequestT = TypeVar("RequestT")
+
+
+class RequestHost(ABC, Generic[RequestT]):
+    """A model that clients call: answers each request when it is ready, however long others take.
 
     ``execute`` only starts the work, on an event loop in another thread, and each response is
     sent by its request's response sender. So one process serves many requests, and a long clip
     holds up none of them. The queue is kept here too, with its limits.
     """
 
+    parameters: type[RequestParameters]
+
     def initialize(self, args: dict[str, str]) -> None:
         """Open the bundle, checking its files, and start the event loop."""
         config = json.loads(args["model_config"])
-        parameters = EntryParameters.from_model_config(config)
+        parameters = self.parameters.from_model_config(config)
         self._limits = parameters
         self._accepted = 0
         self._preparing = ThreadPoolExecutor(threads_per_instance(1), "prepare")
         # Triton's async_exec waits for an inner model in a thread of the loop's default executor.
         self._waiting = ThreadPoolExecutor(MAX_INNER_CALLS, "wait")
-        graphs = (served_graph(g, explain=parameters.explain) for g in contract.GRAPHS.values())
+        self._explains = isinstance(parameters, EntryParameters) and parameters.explain
+        graphs = (served_graph(g, explain=self._explains) for g in contract.GRAPHS.values())
         self._outputs = {graph.name: [o.name for o in graph.outputs] for graph in graphs}
-        self._entry = Entry(
-            _open_pinned(parameters),
+        bundle = _open_pinned(parameters)
+        models = InnerModels(
+            bundle.manifest,
             self._infer,
-            self._preparing,
             max_windows=parameters.max_windows,
-            explain=parameters.explain,
+            explain=self._explains,
         )
+        self._open(bundle, models, parameters)
         self._slots = asyncio.Semaphore(parameters.max_in_flight)
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._waiting)
         self._thread = threading.Thread(target=self._loop.run_forever, name="requests")
         self._thread.start()
 
+    @abstractmethod
+    def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
+        """Get ready to answer."""
+
+    @abstractmethod
+    def _read(self, request: Any) -> RequestT:
+        """Take what is needed out of Triton's request."""
+
+    @abstractmethod
+    async def _answer_one(self, request: RequestT) -> Arrays:
+        """Return the outputs by name."""
+
     def execute(self, requests: Sequence[Any]) -> None:
         """Start answering ``requests``."""
         for request in requests:
-            answer = self._answer(_rows(request), request.get_response_sender())
+            answer = self._answer(self._read(request), request.get_response_sender())
             asyncio.run_coroutine_threadsafe(answer, self._loop)
 
     def finalize(self) -> None:
@@ -83,15 +110,15 @@ class EntryHost:
         self._preparing.shutdown()
         self._waiting.shutdown()
 
-    async def _answer(self, rows: Sequence[Row], sender: Any) -> None:
+    async def _answer(self, request: RequestT, sender: Any) -> None:
         self._accepted += 1
         try:
-            response = await self._respond(rows)
+            response = await self._respond(request)
         finally:
             self._accepted -= 1
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    async def _respond(self, rows: Sequence[Row]) -> Any:
+    async def _respond(self, request: RequestT) -> Any:
         limits = self._limits
         if self._accepted > limits.max_in_flight + limits.max_waiting:
             return _error_response(
@@ -99,7 +126,7 @@ class EntryHost:
                 pb_utils.TritonError.UNAVAILABLE,
             )
         try:
-            work = asyncio.wait_for(self._work(rows), limits.timeout_ms / 1000)
+            work = asyncio.wait_for(self._work(request), limits.timeout_ms / 1000)
             return _response(await work)
         except asyncio.TimeoutError:
             return _error_response(
@@ -113,9 +140,9 @@ class EntryHost:
         except Exception as error:  # the boundary: a request is answered whatever happens
             return _error_response(f"{type(error).__name__}: {error}")
 
-    async def _work(self, rows: Sequence[Row]) -> Arrays:
+    async def _work(self, request: RequestT) -> Arrays:
         async with self._slots:
-            return await self._entry.answer(rows)
+            return await self._answer_one(request)
 
     async def _infer(self, graph: str, feeds: Arrays) -> Arrays:
         """Run ``graph`` on its Triton model; raises InnerModelError."""
@@ -129,6 +156,38 @@ class EntryHost:
         if response.has_error():
             raise InnerModelError(model, response.error())
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+class EntryHost(RequestHost[Sequence[Row]]):
+    """The model that takes whole utterances."""
+
+    parameters = EntryParameters
+
+    def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
+        self._entry = Entry(bundle, models, self._preparing)
+
+    def _read(self, request: Any) -> Sequence[Row]:
+        return _rows(request)
+
+    async def _answer_one(self, request: Sequence[Row]) -> Arrays:
+        return await self._entry.answer(request)
+
+
+class StreamHost(RequestHost[Chunk]):
+    """The model that takes an utterance in pieces."""
+
+    parameters = StreamParameters
+
+    def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
+        assert isinstance(parameters, StreamParameters)
+        idle_s = parameters.stream_idle_s
+        self._streams = Streams(bundle, models, self._preparing, idle_s=idle_s)
+
+    def _read(self, request: Any) -> Chunk:
+        return _chunk(request)
+
+    async def _answer_one(self, request: Chunk) -> Arrays:
+        return await self._streams.answer(request)
 
 
 class EngineHost:
@@ -162,7 +221,7 @@ class EngineHost:
         ]
 
 
-def _open_pinned(parameters: EntryParameters) -> Bundle:
+def _open_pinned(parameters: RequestParameters) -> Bundle:
     bundle = Bundle.open(parameters.bundle)
     if sha256_of(bundle.path / SUMS_FILE) != parameters.bundle_sums:
         raise BundleError(
@@ -180,6 +239,20 @@ def _rows(request: Any) -> list[Row]:
     count = max((len(column) for column in columns if column is not None), default=1)
     audio, text = (column if column is not None else [None] * count for column in columns)
     return list(zip(audio, text, strict=True))
+
+
+def _chunk(request: Any) -> Chunk:
+    flags = request.flags()
+    rate = pb_utils.get_input_tensor_by_name(request, contract.RATE_INPUT.name)
+    text = pb_utils.get_input_tensor_by_name(request, contract.TEXT_INPUT.name)
+    return Chunk(
+        request.correlation_id(),
+        start=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
+        end=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+        samples=_input(request, contract.SAMPLES_INPUT.name).reshape(-1),
+        rate_hz=None if rate is None else int(rate.as_numpy().item()),
+        text=None if text is None else text.as_numpy().item(),
+    )
 
 
 def _input(request: Any, name: str) -> NDArray[Any]:

@@ -14,7 +14,19 @@ from hemogat.serving.model_configs import model_configs
 from hemogat.serving.repository import is_repository, write_repository
 from hemogat.serving.settings import BatchingSettings, RepositorySettings
 
-MODELS = ("hemogat", "hemogat_audio_encoder", "hemogat_text_encoder", "hemogat_fusion")
+MODELS = (
+    "hemogat",
+    "hemogat_stream",
+    "hemogat_audio_encoder",
+    "hemogat_text_encoder",
+    "hemogat_fusion",
+)
+    "hemogat",
+    "hemogat_stream",
+    "hemogat_audio_encoder",
+    "hemogat_text_encoder",
+    "hemogat_fusion",
+)
 
 
 def read_config(repository: Path, model: str) -> model_config_pb2.ModelConfig:

@@ -12,6 +12,7 @@ from hemogat.errors import InputError
 from hemogat.runtime.bundle import Bundle, GraphName
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.runtime.sessions import Arrays, EngineSession, open_session
+from hemogat.serving.inner_models import InnerModels
 from hemogat.serving.triton_entry import Entry, Row
 
 GRAPHS: tuple[GraphName, ...] = ("audio_encoder", "text_encoder", "fusion")
@@ -43,8 +44,8 @@ def answer(
     opened = Bundle.open(bundle)
     infer = InProcess(opened)
     with ThreadPoolExecutor(2) as executor:
-        entry = Entry(opened, infer, executor, max_windows=max_windows, explain=explain)
-        return asyncio.run(entry.answer(rows)), infer
+        models = InnerModels(opened.manifest, infer, max_windows=max_windows, explain=explain)
+        return asyncio.run(Entry(opened, models, executor).answer(rows)), infer
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,115 @@
+"""The client for programs that wait for many answers at once (asyncio), over gRPC or HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from hemogat import contract
+from hemogat.errors import ServerError
+from hemogat.optional import require
+from hemogat.serving.client import retry_policy
+from hemogat.serving.client_requests import Audio, ModelFacts, Utterances
+from hemogat.serving.endpoint import Endpoint, Protocol
+from hemogat.serving.predictions import ServedPrediction, read_predictions
+
+
+class AsyncClient:
+    """Talks to one server; calls may run concurrently on one event loop.
+
+    Make it inside the running loop, and use it as an asynchronous context manager.
+
+    Args:
+        url: as for :class:`hemogat.serving.client.Client`, and so are the others.
+        protocol: "grpc" or "http".
+        timeout_s: how long to wait for an answer, retries included.
+        retries: how often to ask again when the server cannot be reached or is overloaded.
+
+    Raises:
+        InputError: ``url`` is not of a known form.
+        IncompleteError: tritonclient is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        protocol: Protocol | None = None,
+        *,
+        timeout_s: float = 60.0,
+        retries: int = 3,
+    ) -> None:
+        self._endpoint = Endpoint.parse(url, protocol)
+        self._is_grpc = self._endpoint.protocol == "grpc"
+        self._library = require(f"tritonclient.{self._endpoint.protocol}", extra="serve")
+        aio = require(f"tritonclient.{self._endpoint.protocol}.aio", extra="serve")
+        self._timeout_s = timeout_s
+        self._retries = retries
+        options = (
+            self._endpoint.grpc_options()
+            if self._is_grpc
+            else {"ssl": self._endpoint.tls, "conn_timeout": timeout_s}
+        )
+        self._client = aio.InferenceServerClient(self._endpoint.address, **options)
+        self._facts: ModelFacts | None = None
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def ready(self) -> bool:
+        """Say whether the server answers and its model is ready."""
+        try:
+            with self._endpoint.errors():
+                return bool(await self._client.is_model_ready(contract.ENTRY_MODEL))
+        except ServerError:
+            return False
+
+    async def predict(
+        self, audio: Audio | None = None, text: str | None = None
+    ) -> ServedPrediction:
+        """Classify one utterance; arguments and errors as for :meth:`Client.predict`."""
+        return (await self.predict_many([audio], [text]))[0]
+
+    async def predict_many(
+        self, audio: Sequence[Audio | None], text: Sequence[str | None] | None = None
+    ) -> list[ServedPrediction]:
+        """Classify several utterances, one request after the other, as :class:`Client` does."""
+        utterances = Utterances.of(audio, text)
+        facts = await self._model_facts()
+        predictions: list[ServedPrediction] = []
+        for part in utterances.parts(facts.max_batch_size):
+            tensors = part.tensors(self._library)
+            answer = await self._call("infer", contract.ENTRY_MODEL, tensors, names=part.names)
+            predictions += read_predictions(answer, facts.labels)
+        return predictions
+
+    async def _model_facts(self) -> ModelFacts:
+        if self._facts is None:
+            options: dict[str, Any] = {"as_json": True} if self._is_grpc else {}
+            answer = await self._call("get_model_config", contract.ENTRY_MODEL, **options)
+            self._facts = ModelFacts.from_answer(answer)
+        return self._facts
+
+    async def _call(
+        self, what: str, *arguments: Any, names: Sequence[str] = (), **options: Any
+    ) -> Any:
+        started_s = time.monotonic()
+        async for attempt in retry_policy("AsyncRetrying", self._retries, self._timeout_s):
+            with attempt, self._endpoint.errors(names):
+                if self._is_grpc:
+                    left_s = self._timeout_s - (time.monotonic() - started_s)
+                    options["client_timeout"] = max(left_s, 0.001)
+                return await getattr(self._client, what)(*arguments, **options)

@@ -1,0 +1,142 @@
+"""What a client sends: utterances and pieces of streams as the served models' inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemogat import contract
+from hemogat.errors import InputError
+from hemogat.serving.settings import EntryParameters
+
+Audio = str | os.PathLike[str] | bytes
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a client must know of the entry model."""
+
+    labels: tuple[str, ...]
+    max_batch_size: int
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> ModelFacts:
+        """Read the server's answer to the question for the model's configuration."""
+        config = answer.get("config", answer)  # gRPC wraps it, HTTP does not
+        parameters = EntryParameters.from_model_config(config)
+        return cls(parameters.labels, int(config["max_batch_size"]))
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """Utterances to classify; ``names`` stand for them in errors."""
+
+    audio: Sequence[Audio | None]
+    text: Sequence[str | None]
+    names: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, audio: Sequence[Audio | None], text: Sequence[str | None] | None = None
+    ) -> Utterances:
+        """Pair audio with text; without ``text`` none has any.
+
+        Raises:
+            InputError: one is longer than the other.
+        """
+        texts = [None] * len(audio) if text is None else text
+        if len(texts) != len(audio):
+            raise InputError(
+                f"expected as many texts as audio inputs ({len(audio)}), found {len(texts)}"
+            )
+        names = [_name(source, number) for number, source in enumerate(audio)]
+        return cls(audio, texts, names)
+
+    def parts(self, size: int) -> Iterator[Utterances]:
+        """Split into requests of at most ``size`` utterances."""
+        for start in range(0, len(self.audio), size):
+            part = slice(start, start + size)
+            yield Utterances(self.audio[part], self.text[part], self.names[part])
+
+    def tensors(self, library: Any) -> list[Any]:
+        """Read the files; return the inputs of one request, in ``library``'s type.
+
+        Raises:
+            InputError: a file cannot be read, or an utterance has neither input.
+        """
+        columns = {
+            contract.AUDIO_INPUT.name: [
+                _read(*pair) for pair in zip(self.audio, self.names, strict=True)
+            ],
+            # A lone surrogate has no UTF-8; passed through, the server refuses it by name.
+            contract.TEXT_INPUT.name: [(t or "").encode(errors="surrogatepass") for t in self.text],
+        }
+        for name, *inputs in zip(self.names, *columns.values(), strict=True):
+            if not any(inputs):
+                raise InputError(f"{name}: has neither audio nor text; give at least one")
+        # The server takes an empty row as absent; an input that all rows lack is not sent.
+        return [
+            _tensor(library, name, np.array(rows, dtype=np.object_)[:, None], "BYTES")
+            for name, rows in columns.items()
+            if any(rows)
+        ]
+
+
+def stream_tensors(
+    library: Any, samples: NDArray[np.float32], rate_hz: int | None, text: str | None
+) -> list[Any]:
+    """Return the inputs of one request to the stream model, in ``library``'s type.
+
+    Raises:
+        InputError: ``samples`` are not mono floating-point or 16-bit samples.
+    """
+    pcm = _pcm(samples)
+    tensors = [_tensor(library, contract.SAMPLES_INPUT.name, pcm[None], "FP32")]
+    if rate_hz is not None:
+        rate = np.array([[rate_hz]], np.int64)
+        tensors.append(_tensor(library, contract.RATE_INPUT.name, rate, "INT64"))
+    if text is not None:
+        encoded = np.array([[text.encode(errors="surrogatepass")]], np.object_)
+        tensors.append(_tensor(library, contract.TEXT_INPUT.name, encoded, "BYTES"))
+    return tensors
+
+
+def _pcm(samples: NDArray[Any]) -> NDArray[np.float32]:
+    if samples.ndim == 1 and samples.dtype == np.int16:
+        return samples.astype(np.float32) / 2**15
+    if samples.ndim == 1 and np.issubdtype(samples.dtype, np.floating):
+        return np.ascontiguousarray(samples, np.float32)
+    raise InputError(
+        f"stream: expected mono samples [n] of a float type or int16, found {samples.dtype} "
+        f"{list(samples.shape)}"
+    )
+
+
+def _tensor(library: Any, name: str, values: NDArray[Any], dtype: str) -> Any:
+    tensor = library.InferInput(name, list(values.shape), dtype)
+    tensor.set_data_from_numpy(values)
+    return tensor
+
+
+def _name(source: Audio | None, number: int) -> str:
+    if source is None or isinstance(source, bytes):
+        return f"utterance {number}"
+    return os.fspath(source)
+
+
+def _read(source: Audio | None, name: str) -> bytes:
+    if source is None:
+        return b""
+    try:
+        audio = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+    if not audio:
+        raise InputError(f"{name}: is empty (0 bytes); expected an audio file")
+    return audio
