@@ -21,12 +21,6 @@ MODELS = (
     "hemogat_text_encoder",
     "hemogat_fusion",
 )
-    "hemogat",
-    "hemogat_stream",
-    "hemogat_audio_encoder",
-    "hemogat_text_encoder",
-    "hemogat_fusion",
-)
 
 
 def read_config(repository: Path, model: str) -> model_config_pb2.ModelConfig:
