@@ -62,7 +62,8 @@ class HMGAT(nn.Module):
     ) -> GraphOutput:
         """Refine every node by its neighbours."""
         mask = neighbours != MASKED
-        slots = neighbours.clamp(min=0)  # masked slots read row 0, and their weight is 0
+        # Masked slots read row 0, and their weight is 0. No clamp: TensorRT clips floats only.
+        slots = neighbours.masked_fill(~mask, 0)
         sent: list[Tensor] = []
         attention: Tensor | None = None
 
