@@ -21,8 +21,8 @@ from pydantic import TypeAdapter
 from hemogat.config import Settings
 from hemogat.errors import HemogatError
 from hemogat.export.typed_graph import ReducedPrecision, TypedGraph, attribute_of, input_at
+from hemogat.runtime.tensorrt_plan import MINIMUM_TENSORRT
 
-MINIMUM_TENSORRT = (10, 14)
 _TOPK_LIMIT = 3840  # k must be less
 _TOPK_AXES = 4  # the axis must be among the last so many
 _SHOWN = 3
