@@ -1,0 +1,161 @@
+"""Streams and the asyncio client against a real tritonserver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import hemogat
+from hemogat.errors import InputError, UnavailableError
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.serving.client import Client, Protocol
+from hemogat.serving.repository import write_repository
+from hemogat.serving.server import TritonServer
+from hemogat.serving.settings import RepositorySettings
+
+PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http")
+TOLERANCE = 1e-5
+IDLE_S = 2
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    limits = RepositorySettings(stream_idle_s=IDLE_S)
+    repository = write_repository(tiny_bundle, tmp_path_factory.mktemp("triton") / "models", limits)
+    with TritonServer(repository) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_bundle: Path) -> Pipeline:
+    return Pipeline.load(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_clips: Path) -> Path:
+    """Return the longest clip at 22,050 Hz, so that the stream is resampled."""
+    clips = [path for path in tiny_clips.glob("*.wav") if soundfile.info(path).samplerate == 22_050]
+    return max(clips, key=lambda path: path.stat().st_size)
+
+
+def url(server: TritonServer, protocol: Protocol) -> str:
+    return f"{protocol}://{server.grpc_url if protocol == 'grpc' else server.http_url}"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_any_chunking_ends_with_the_whole_files_answer(
+    server: TritonServer, pipeline: Pipeline, clip: Path, protocol: Protocol
+) -> None:
+    samples, rate_hz = soundfile.read(clip, dtype="float32")
+    expected = pipeline(str(clip), "stop that")
+
+    @settings(
+        max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(sizes=st.lists(st.integers(0, 40_000), max_size=5))
+    def check(sizes: list[int]) -> None:
+        bounds = np.cumsum(sizes)
+        with client.stream(rate_hz, text="stop that") as stream:
+            for part in np.split(samples, bounds[bounds < len(samples)]):
+                stream.send(part)
+            last = stream.finish()
+        assert last.label == expected.label
+        assert last.modalities == ("audio", "text")
+        np.testing.assert_allclose(
+            list(last.probabilities.values()),
+            list(expected.probabilities.values()),
+            rtol=0,
+            atol=TOLERANCE,
+        )
+
+    with Client(url(server, protocol)) as client:
+        check()
+
+
+def test_the_emotion_so_far_comes_with_each_second(server: TritonServer) -> None:
+    samples = (0.1 * np.sin(np.arange(56_000) / 20)).astype(np.float32)
+    with Client(server.grpc_url) as client, client.stream() as stream:
+        answers = [stream.send(part) for part in np.split(samples, range(8000, 56_000, 8000))]
+        last = stream.finish()
+        with pytest.raises(InputError, match="has ended"):
+            stream.send(samples)
+    heard = [0 if answer is None else answer.windows for answer in answers]
+    assert heard == [0, 1, 1, 2, 2, 3, 3]
+    assert last.windows == 4
+
+
+def test_int16_is_taken_as_what_a_file_holds(server: TritonServer, pipeline: Pipeline) -> None:
+    samples = (3000 * np.sin(np.arange(20_000) / 20)).astype(np.int16)
+    with Client(server.grpc_url) as client, client.stream() as stream:
+        stream.send(samples)
+        as_integers = stream.finish()
+        with client.stream() as other:
+            other.send(samples.astype(np.float32) / 2**15)
+            as_floats = other.finish()
+        with client.stream() as bad, pytest.raises(InputError, match=r"found float32 \[2, 2\]"):
+            bad.send(np.zeros((2, 2), np.float32))
+    assert as_integers == as_floats
+
+
+def test_a_bad_piece_ends_its_stream_alone(server: TritonServer) -> None:
+    good = np.full(20_000, 0.1, np.float32)
+    with Client(server.grpc_url) as client, client.stream() as healthy:
+        healthy.send(good)
+        with client.stream() as poisoned:
+            poisoned.send(good)
+            with pytest.raises(InputError, match="holds a sample of size nan"):
+                poisoned.send(np.full(5, np.nan, np.float32))
+        assert healthy.finish().windows == 2
+
+
+def test_idle_streams_expire(server: TritonServer) -> None:
+    with Client(server.grpc_url) as client, client.stream() as stream:
+        stream.send(np.full(20_000, 0.1, np.float32))
+        time.sleep(IDLE_S * 2)
+        with pytest.raises(InputError, match=r"stream|sequence"):
+            stream.send(np.full(20_000, 0.1, np.float32))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_asyncio_client_answers_like_the_other(
+    server: TritonServer, pipeline: Pipeline, tiny_clips: Path, protocol: Protocol
+) -> None:
+    clips = sorted(tiny_clips.glob("*.wav"))[:12]
+
+    async def ask() -> list[str]:
+        async with hemogat.AsyncClient(url(server, protocol)) as client:
+            assert await client.ready()
+            with pytest.raises(InputError, match="^utterance 0: is not audio"):
+                await client.predict(b"garbage" * 100)
+            answers = await asyncio.gather(*(client.predict(clip, "stop") for clip in clips))
+        return [answer.label for answer in answers]
+
+    expected = pipeline(list(map(str, clips)), ["stop"] * len(clips))
+    assert asyncio.run(ask()) == [prediction.label for prediction in expected]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_asyncio_client_says_when_nobody_is_there(protocol: Protocol) -> None:
+    async def ask() -> None:
+        async with hemogat.AsyncClient("127.0.0.1:9", protocol, timeout_s=5, retries=1) as client:
+            assert not await client.ready()
+            with pytest.raises(UnavailableError, match=r"Triton server at 127\.0\.0\.1:9: "):
+                await client.predict(text="stop")
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("bad", ["ftp://host:1", "http://", "grpc://host:1/path"])
+def test_urls_of_other_forms_are_refused(bad: str) -> None:
+    with pytest.raises(InputError, match="expected host:port or grpc"):
+        hemogat.Client(bad)
+    with pytest.raises(InputError, match="is no http address"):
+        hemogat.Client("grpc://host:1", "http")
