@@ -96,7 +96,18 @@ def tiny_run(
 @pytest.fixture(scope="session")
 def authors() -> ModuleType:
     """Return the authors' network and graph, written from their published structure."""
-    path = Path(__file__).with_name("authors_network.py")
+    return _load("authors_network")
+
+
+@pytest.fixture(scope="session")
+def tensorrt_api() -> ModuleType:
+    """Return TensorRT's API made from lists of its names, and a CUDA runtime in host memory."""
+    return _load("tensorrt_api")
+
+
+def _load(name: str) -> ModuleType:
+    """Import a module of this folder, which is not a package."""
+    path = Path(__file__).with_name(f"{name}.py")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

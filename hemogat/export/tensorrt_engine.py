@@ -201,7 +201,8 @@ def _load_timings(settings: Any, path: Path | None) -> None:
 
 
 def _inspect(tensorrt: ModuleType, logger: Any, plan: bytes) -> str:
-    engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
+    runtime = tensorrt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan)
     inspector = engine.create_engine_inspector()
     information: str = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
     return information
