@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import torch
@@ -13,8 +12,13 @@ from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
 from hemogat.model.head import FusionHead
 from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
+from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
 from hemogat.training.metrics import measure
 from hemogat.training.run_directory import Features
+
+_Flags = tuple[bool, bool]  # audio, text: what utterances that have both search with
+_BOTH: _Flags = (True, True)
+_ONE: tuple[_Flags, ...] = ((True, False), (False, True))
 
 
 class TrainedHead(NamedTuple):
@@ -22,6 +26,53 @@ class TrainedHead(NamedTuple):
 
     head: FusionHead
     validation_f1: float
+
+
+class HeadGraphs:
+    """The neighbours that heads train and validate with, searched once for all heads of a run.
+
+    They stand on the raw embeddings, so neither a training step nor a seed changes them.
+
+    Raises:
+        ConfigError: (by every method) k is larger than the other training utterances that have the
+            modality.
+    """
+
+    def __init__(self, train: Features, validation: Features) -> None:
+        self.train = train
+        self.validation = validation
+        self._linked: dict[tuple[GraphConfig, _Flags], Tensor] = {}
+        self._found: dict[tuple[GraphConfig, _Flags], Tensor] = {}
+
+    def linked(self, graph: GraphConfig, flags: _Flags = _BOTH) -> Tensor:
+        """Return int64 [N, K]: training utterances that have both search with ``flags``."""
+        if (graph, flags) not in self._linked:
+            e = self.train.embeddings
+            self._linked[graph, flags] = link_together(
+                e.audio, e.text, e.present, graph, searching=_searching(e.present, flags)
+            ).index
+        return self._linked[graph, flags]
+
+    def linked_with(self, graph: GraphConfig, present: Tensor) -> Tensor:
+        """Return int64 [N, K]: training utterances search with ``present`` bool [N, 2]."""
+        everything = self.linked(graph)
+        had = self.train.embeddings.present
+        if present.equal(had):
+            return everything
+        audio, text = (self.linked(graph, flags) for flags in _ONE)
+        hidden = (present != had).any(dim=1, keepdim=True)
+        return torch.where(hidden, torch.where(present[:, :1], audio, text), everything)
+
+    def found(self, graph: GraphConfig, flags: _Flags = _BOTH) -> Tensor:
+        """Return int64 [M, K]: bank rows for validation utterances that search with ``flags``."""
+        if (graph, flags) not in self._found:
+            q, e = self.validation.embeddings, self.train.embeddings
+            audio = SearchTable.build(e.audio, e.present[:, 0])
+            text = SearchTable.build(e.text, e.present[:, 1])
+            present = _searching(q.present, flags)
+            found = search_bank(q.audio, q.text, present, audio, text, graph)
+            self._found[graph, flags] = found.index
+        return self._found[graph, flags]
 
 
 def train_head(
@@ -33,106 +84,90 @@ def train_head(
     graph: GraphConfig,
     config: OptimiserConfig,
     progress: Progress,
+    *,
+    graphs: HeadGraphs | None = None,
+    files: StageFiles = NOWHERE,
 ) -> TrainedHead:
-    """Train a head; all randomness is torch's global generator.
+    """Train a head where its features are; all randomness is torch's global generator.
 
     The whole training graph is one batch, as in the authors' code. Each epoch hides a modality of
     ``modality_dropout`` of the utterances, which then search with the other one only. Validation
     is what serving does: neighbours from the bank of training utterances. Its weighted F1 picks
-    the epoch; Adam's rate drops tenfold on a plateau.
+    the epoch; Adam's rate drops tenfold on a plateau. A head with modality dropout is validated on
+    what it will be asked: ``modality_dropout`` of the score is that of the same utterances with
+    audio only and with text only.
+
+    Args:
+        name: of the head, for the progress bar.
+        train, validation: embeddings and labels of both splits.
+        labels: how many there are.
+        head_config, graph, config: the head, its neighbours and its optimiser.
+        progress: where the bar is drawn.
+        graphs: the neighbours, if other heads of the same features were or will be trained.
+        files: checkpoint and logs.
 
     Raises:
         ConfigError: k is larger than the other training utterances that have the modality.
     """
     e = train.embeddings
-    head = FusionHead(e.audio.shape[1], e.text.shape[1], labels, head_config)
-    graphs = _TrainingGraphs(train, graph.used_by(head_config))
-    found = _found_in_bank(validation, train, graph.used_by(head_config))
+    graphs = graphs or HeadGraphs(train, validation)
+    used = graph.used_by(head_config)
+    graphs.linked(used)  # refuses a k that is too large
+    head = FusionHead(e.audio.shape[1], e.text.shape[1], labels, head_config).to(e.audio.device)
     optimiser = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, mode="max", factor=0.1, patience=max(1, config.patience // 2)
     )
-    best, best_state, since_best = -1.0, copy.deepcopy(head.state_dict()), 0
+
+    def train_epoch(_: object) -> float:
+        present = _hide_modalities(e.present, head_config.modality_dropout)
+        output = head(e.audio, e.text, present, graphs.linked_with(used, present))
+        loss = F.cross_entropy(output.logits, train.labels, label_smoothing=config.label_smoothing)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
     with progress.stage(f"Train head ({name})", config.epochs) as stage:
-        for _ in range(config.epochs):
-            head.train()
-            present = _hide_modalities(e.present, head_config.modality_dropout)
-            output = head(e.audio, e.text, present, graphs.neighbours(present))
-            loss = F.cross_entropy(
-                output.logits, train.labels, label_smoothing=config.label_smoothing
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            score = _validate(head, train, validation, labels, graphs.everything, found)
-            schedule.step(score)
-            stage.advance(note=f"loss {loss.item():.2f}, val w-F1 {score:.2f}")
-            since_best += 1
-            if score > best:
-                best, best_state, since_best = score, copy.deepcopy(head.state_dict()), 0
-            if since_best >= config.patience:
-                break
-    head.load_state_dict(best_state)
-    return TrainedHead(head.eval(), best)
-
-
-class _TrainingGraphs:
-    """Neighbours of the training utterances for each set of modalities they may search with.
-
-    The graph stands on the raw embeddings, so no training step changes it.
-    """
-
-    def __init__(self, train: Features, graph: GraphConfig) -> None:
-        e = train.embeddings
-        self._by_search = {
-            flags: link_together(
-                e.audio, e.text, e.present, graph, searching=e.present & torch.tensor(flags)
-            ).index
-            for flags in ((True, True), (True, False), (False, True))
-        }
-
-    @property
-    def everything(self) -> Tensor:
-        """Return int64 [N, K] for utterances that search with all they have, as a bank's do."""
-        return self._by_search[True, True]
-
-    def neighbours(self, present: Tensor) -> Tensor:
-        """Return int64 [N, K] for utterances that search with ``present`` bool [N, 2]."""
-        both, audio, text = self._by_search.values()
-        only_one = torch.where(present[:, :1], audio, text)
-        return torch.where(present.all(dim=1, keepdim=True), both, only_one)
+        best = train_epochs(
+            Trainee(head, optimiser, schedule),
+            config,
+            train_epoch,
+            lambda: _validate(head, graphs, labels, used),
+            stage,
+            files=files,
+        )
+    return TrainedHead(head, best)
 
 
 def _hide_modalities(present: Tensor, rate: float) -> Tensor:
     """Hide one modality, audio or text alike often, of ``rate`` of the rows that have both."""
-    hidden = (torch.rand(len(present)) < rate) & present.all(dim=1)
-    audio = torch.rand(len(present)) < 0.5
+    draws = torch.rand(2, len(present)).to(present.device)  # the same on every device
+    hidden = (draws[0] < rate) & present.all(dim=1)
+    audio = draws[1] < 0.5
     return present & ~torch.stack([hidden & audio, hidden & ~audio], dim=1)
 
 
-def _found_in_bank(queries: Features, bank: Features, graph: GraphConfig) -> Tensor:
-    """Return int64 [N, K], the bank rows that the queries are linked to."""
-    q, e = queries.embeddings, bank.embeddings
-    audio = SearchTable.build(e.audio, e.present[:, 0])
-    text = SearchTable.build(e.text, e.present[:, 1])
-    return search_bank(q.audio, q.text, q.present, audio, text, graph).index
+def _searching(present: Tensor, flags: _Flags) -> Tensor:
+    """Return ``present`` [N, 2] with the rows that have both reduced to ``flags``."""
+    kept = torch.tensor(flags, device=present.device)
+    return torch.where(present.all(dim=1, keepdim=True), kept, present)
 
 
 @torch.no_grad()
-def _validate(
-    head: FusionHead,
-    train: Features,
-    validation: Features,
-    labels: int,
-    bank_neighbours: Tensor,
-    found: Tensor,
-) -> float:
-    """Return the weighted F1 of what ``InductiveHead`` gives, with both searches done before."""
-    head.eval()
-    bank, e = train.embeddings, validation.embeddings
-    states = head(bank.audio, bank.text, bank.present, bank_neighbours).states
-    logits = head(e.audio, e.text, e.present, found, states).logits
-    predicted = logits.argmax(dim=1)
-    return measure(validation.labels.numpy(), predicted.numpy(), labels).weighted_f1
+def _validate(head: FusionHead, graphs: HeadGraphs, labels: int, graph: GraphConfig) -> float:
+    """Return the weighted F1 of what ``InductiveHead`` gives, with every search done before."""
+    bank, e = graphs.train.embeddings, graphs.validation.embeddings
+    states = head(bank.audio, bank.text, bank.present, graphs.linked(graph)).states
+    hidden = head.config.modality_dropout
+    shares = {_BOTH: 1 - hidden} | ({flags: hidden / 2 for flags in _ONE} if hidden else {})
+    score = 0.0
+    for flags, share in shares.items():
+        present = _searching(e.present, flags)
+        logits = head(e.audio, e.text, present, graphs.found(graph, flags), states).logits
+        predicted = logits.argmax(dim=1).cpu().numpy()
+        truth = graphs.validation.labels.cpu().numpy()
+        score += share * measure(truth, predicted, labels).weighted_f1
+    return score

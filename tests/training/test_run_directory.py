@@ -49,7 +49,8 @@ def test_nothing_in_the_package_unpickles_freely() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert "weights_only=True" in map(ast.unparse, node.keywords), path
             elif isinstance(node, ast.Attribute):
-                assert ast.unparse(node) not in ("torch.save", "pickle.load", "pickle.loads"), path
+                assert ast.unparse(node) not in ("pickle.load", "pickle.loads"), path
+                assert ast.unparse(node) != "torch.save" or path.name == "loop.py"  # checkpoints
             if isinstance(node, ast.keyword):
                 assert node.arg != "allow_pickle", path
             if isinstance(node, ast.Import | ast.ImportFrom):
