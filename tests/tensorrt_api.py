@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import create_autospec
+from unittest.mock import NonCallableMagicMock
 
 import pytest
 
@@ -188,10 +188,8 @@ class HostCuda(ModuleType):
 
 
 def _spec(name: str, names: Names) -> Any:
-    def method(self: object, *arguments: object, **named: object) -> None: ...
-
-    methods = {m: method for m in names[name] if not m.startswith("_")}
-    return create_autospec(type(name, (), methods), spec_set=True, instance=True)
+    # spec_set: what is not in the list can be neither read nor set.
+    return NonCallableMagicMock(spec_set=[m for m in names[name] if not m.startswith("__")])
 
 
 def _returns(mock: Any, name: str, value: Any) -> None:
