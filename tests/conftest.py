@@ -105,6 +105,12 @@ def tensorrt_api() -> ModuleType:
     return _load("tensorrt_api")
 
 
+@pytest.fixture(scope="session")
+def corpora() -> ModuleType:
+    """Return what writes small trees in the formats of the corpora."""
+    return _load("corpora")
+
+
 def _load(name: str) -> ModuleType:
     """Import a module of this folder, which is not a package."""
     path = Path(__file__).with_name(f"{name}.py")

@@ -16,6 +16,7 @@ from hemogat.cli import (
     import_checkpoint,
     inspect,
     predict,
+    prepare,
     serve,
     train,
 )
@@ -51,6 +52,7 @@ def hemogat(
 
 
 app.command()(demo.demo)
+app.add_typer(prepare.app, name="prepare")
 app.command()(train.train)
 app.command()(import_checkpoint.import_checkpoint)
 app.command()(evaluate.evaluate)

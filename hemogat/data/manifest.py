@@ -254,7 +254,8 @@ def _speaker_warnings(utterances: Iterable[Utterance]) -> Iterator[str]:
         splits_by_speaker[utterance.speaker].add(utterance.split)
     if splits_by_speaker.pop("", None):
         yield "some rows name no speaker: whether splits share speakers is unknown"
-    tested, validated = [], []
+    tested: list[str] = []
+    validated: list[str] = []
     for speaker, splits in sorted(splits_by_speaker.items()):
         if len(splits) > 1:
             (tested if "test" in splits else validated).append(speaker)

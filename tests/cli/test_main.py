@@ -14,6 +14,7 @@ from hemogat.optional import pip_line
 
 COMMANDS = (
     "demo",
+    "prepare",
     "train",
     "import-checkpoint",
     "evaluate",

@@ -1,0 +1,90 @@
+"""What a manifest holds, and what of a corpus is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hemogat.cli.output import print_json, print_table, remark
+
+if TYPE_CHECKING:
+    from hemogat.data.corpus import Corpus
+    from hemogat.data.manifest import Manifest
+
+_LISTED = 20
+
+
+def report(
+    corpus: Corpus,
+    manifests: Sequence[Manifest],
+    as_json: bool,
+    given_ids: Collection[str] | None = None,
+) -> None:
+    """Print what was written, and on standard error warnings and what was not.
+
+    ``given_ids``: the utterances of splits given from outside; what they have and ``corpus`` has
+    not is unmatched, the other way round it has no split.
+    """
+    for manifest in manifests:
+        for warning in manifest.warnings:
+            remark(f"warning: {manifest.path}: {warning}")
+    here = {utterance.id for utterance in corpus.utterances}
+    given = here if given_ids is None else set(given_ids)
+    unmatched, unsplit = sorted(given - here), sorted(here - given)
+    if as_json:
+        print_json(
+            {
+                "manifests": [_summary(manifest) for manifest in manifests],
+                "left_out": dict(corpus.left_out),
+                "skipped": list(corpus.bad),
+                "unmatched": unmatched,
+                "unsplit": unsplit,
+            }
+        )
+        return
+    _remark_list("skipped", corpus.bad)
+    _remark_list("in the splits given, but no utterances of these labels here", unmatched)
+    _remark_list("in none of the splits given, so left out", unsplit)
+    if corpus.left_out:
+        counts = ", ".join(f"{label} {count}" for label, count in sorted(corpus.left_out.items()))
+        remark(f"left out, by label: {counts}")
+    for manifest in manifests:
+        summary = _summary(manifest)
+        typer.echo(
+            f"{manifest.path}: {summary['utterances']} utterances, {summary['speakers']} speakers"
+        )
+        print_counts(manifest)
+
+
+def print_counts(manifest: Manifest) -> None:
+    """Print the number of utterances by split and label."""
+    print_table(
+        ("split",),
+        (*manifest.labels, "all"),
+        (
+            (split, *map(str, counts.values()), str(sum(counts.values())))
+            for split, counts in manifest.counts().items()
+        ),
+    )
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    speakers = {utterance.speaker for utterance in manifest.utterances} - {""}
+    return {
+        "path": str(manifest.path),
+        "utterances": len(manifest.utterances),
+        "speakers": len(speakers),
+        "counts": manifest.counts(),
+        "warnings": list(manifest.warnings),
+    }
+
+
+def _remark_list(title: str, items: Sequence[str]) -> None:
+    if items:
+        remark(f"{title}: {len(items)}")
+        for item in items[:_LISTED]:
+            remark(f"  {item}")
+        if len(items) > _LISTED:
+            remark(f"  and {len(items) - _LISTED} more (--json lists them all)")
