@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hemogat.data.manifest import Split, read_manifest
+from hemogat.contract import MODALITIES
+from hemogat.data.manifest import Split, Utterance, read_manifest
 from hemogat.errors import InputError
 from hemogat.progress import Progress
+from hemogat.runtime.bundle import BundleManifest
+from hemogat.runtime.fusion_inputs import Embedding
 from hemogat.runtime.pipeline import Pipeline
-from hemogat.training.metrics import Evaluation, measure
+from hemogat.training.evaluation_record import (
+    Answers,
+    Evaluation,
+    Inputs,
+    SplitAnswers,
+    summarise_answers,
+)
+from hemogat.training.run_directory import FULL
 
 _UTTERANCES_AT_ONCE = 16
+_FEATURES = "the embeddings of audio and text, side by side"
+_Embedded = tuple[Embedding | None, Embedding | None]  # audio, text
 
 
 def evaluate_bundle(
@@ -20,8 +34,18 @@ def evaluate_bundle(
 ) -> Evaluation:
     """Classify every utterance of ``split`` and compare with its label.
 
+    Arguments and errors are those of :func:`answer_split_by_bundle`.
+    """
+    return summarise_answers(answer_split_by_bundle(bundle, manifest, split, progress))
+
+
+def answer_split_by_bundle(
+    bundle: Path, manifest: Path, split: Split = "test", progress: Progress | None = None
+) -> SplitAnswers:
+    """Ask a bundle about every utterance of ``split``, with each kind of input that it takes.
+
     Returns:
-        An evaluation whose only row is ``inductive``: a bundle has one head and its bank.
+        Inductive answers alone: a bundle has one head, of one seed, and its bank.
 
     Raises:
         BundleError: the bundle cannot be used.
@@ -29,20 +53,83 @@ def evaluate_bundle(
         InputError: the split is empty, or an utterance cannot be used.
     """
     pipeline = Pipeline.load(bundle)
-    labels = pipeline.labels
-    utterances = read_manifest(manifest, labels).split(split)
+    facts = pipeline.bundle.manifest
+    utterances = read_manifest(manifest, pipeline.labels).split(split)
     if not utterances:
         raise InputError(f"{manifest}: has no utterances in split {split!r}; name another one")
-    predicted: list[str] = []
-    with (progress or Progress()).stage("Classify", len(utterances)) as bar:
+    embedded = _embed(pipeline, utterances, progress or Progress())
+    true = np.array([pipeline.labels.index(utterance.label) for utterance in utterances])
+    rows = []
+    for inputs in _inputs_of(facts):
+        asked = [_with_only(inputs, pair) for pair in embedded]
+        there = np.array([a is not None or t is not None for a, t in asked])
+        if there.any():
+            pairs = [pair for pair, is_there in zip(asked, there, strict=True) if is_there]
+            rows.append(_answers(pipeline, inputs, true[there], pairs))
+    return SplitAnswers(
+        name=facts.name,
+        split=split,
+        labels=pipeline.labels,
+        seeds=(facts.provenance.seed,),
+        best_seed=facts.provenance.seed,
+        features=_FEATURES,
+        rows=tuple(rows),
+    )
+
+
+def _embed(
+    pipeline: Pipeline, utterances: Sequence[Utterance], progress: Progress
+) -> list[_Embedded]:
+    embedded: list[_Embedded] = []
+    with progress.stage("Embed", len(utterances)) as bar:
         for start in range(0, len(utterances), _UTTERANCES_AT_ONCE):
             batch = utterances[start : start + _UTTERANCES_AT_ONCE]
             prepared = [pipeline.preprocessor.prepare(u.audio, u.text, name=u.id) for u in batch]
-            predicted += [prediction.label for prediction in pipeline.classify(prepared)]
+            audio, text = pipeline.embed_audio(prepared), pipeline.embed_text(prepared)
+            embedded += zip(audio, text, strict=True)
             bar.advance(len(batch))
-    metrics = measure(
-        [labels.index(utterance.label) for utterance in utterances],
-        np.array([labels.index(label) for label in predicted]),
-        len(labels),
+    return embedded
+
+
+def _answers(
+    pipeline: Pipeline, inputs: Inputs, true: NDArray[np.int64], pairs: Sequence[_Embedded]
+) -> Answers:
+    probabilities = [
+        pipeline.fuse(list(pairs[start : start + _UTTERANCES_AT_ONCE]))["probabilities"]
+        for start in range(0, len(pairs), _UTTERANCES_AT_ONCE)
+    ]
+    return Answers(
+        head=FULL,
+        graph="inductive",
+        inputs=inputs,
+        true=true,
+        probabilities=np.concatenate(probabilities)[np.newaxis],
+        features=_side_by_side(pairs, pipeline.bundle.manifest),
+        layer_cosine=np.zeros((1, 0)),
     )
-    return Evaluation(split=split, labels=labels, graphs={"inductive": metrics}, controls={})
+
+
+def _inputs_of(facts: BundleManifest) -> tuple[Inputs, ...]:
+    """Return what a bundle can be asked with, all that it reads first."""
+    if len(facts.modalities) == 1:
+        return facts.modalities
+    return ("both", *facts.modalities) if facts.accepts_missing_modality else ("both",)
+
+
+def _with_only(inputs: Inputs, pair: _Embedded) -> _Embedded:
+    audio, text = (
+        embedding if inputs in ("both", modality) else None
+        for modality, embedding in zip(MODALITIES, pair, strict=True)
+    )
+    return audio, text
+
+
+def _side_by_side(pairs: Sequence[_Embedded], facts: BundleManifest) -> NDArray[np.float32]:
+    """Return [N, d_a + d_t], zeros where a modality is absent."""
+    absent = np.zeros(facts.dims.audio, np.float32), np.zeros(facts.dims.text, np.float32)
+    return np.stack(
+        [
+            np.concatenate([a if a is not None else absent[0], t if t is not None else absent[1]])
+            for a, t in pairs
+        ]
+    )

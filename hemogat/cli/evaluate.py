@@ -1,4 +1,4 @@
-"""``hemogat evaluate``: metrics of a run or a bundle on one split."""
+"""``hemogat evaluate``: metrics of a run or a bundle on one split, as files and as a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hemogat.cli.output import JsonOption, print_json, print_metrics, remark
 from hemogat.data.manifest import Split
 
 if TYPE_CHECKING:
-    from hemogat.training.metrics import Evaluation
+    from hemogat.progress import Progress
+    from hemogat.training.evaluation_record import Evaluation, SplitAnswers
 
 
 def evaluate(
@@ -29,44 +30,78 @@ def evaluate(
         Path | None,
         typer.Option(help="CSV of the utterances, for a bundle.", show_default=False),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write.",
+            show_default="RUN/evaluation/SPLIT or BUNDLE-evaluation/SPLIT",
+        ),
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Draw the pictures, too.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how well emotions are recognised.
 
-    A run is evaluated on its stored embeddings: every way to give an utterance
-    a graph (inductive is what a bundle serves) and the control heads. A bundle
-    is evaluated as it serves, from the audio files and texts of --manifest.
+    A run is evaluated on its stored embeddings, with every seed: each way to
+    give an utterance a graph (inductive is what a bundle serves) and the
+    control heads. A bundle is evaluated as it serves, from the audio files and
+    texts of --manifest. Writes metrics.json, report.md and pictures.
     """
+    from hemogat.progress import Progress
     from hemogat.workspace import find_latest
 
     if target is None:
         target = find_latest("run.json")
         remark(f"latest run: {target}")
-    evaluation = _evaluate(target, split, manifest)
-    if as_json:
-        print_json({"target": str(target), **evaluation.model_dump(mode="json")})
-        return
-    typer.echo(f"{target}, split {evaluation.split}, per cent:")
-    print_metrics(evaluation.graphs | evaluation.controls)
-    if evaluation.layer_cosine:
-        cosines = ", ".join(f"{cosine:.2f}" for cosine in evaluation.layer_cosine)
-        typer.echo(f"mean cosine of all pairs of nodes, layer by layer: {cosines}")
-
-
-def _evaluate(target: Path, split: Split, manifest: Path | None) -> Evaluation:
-    from hemogat.progress import Progress
-
-    if (target / "bundle.json").is_file():
-        if manifest is None:
-            raise typer.BadParameter(f"{target} is a bundle, which needs --manifest")
-        with needs("train"):
-            from hemogat.benchmarks.accuracy import evaluate_bundle
-
-        return evaluate_bundle(target, manifest, split, Progress(visible=True))
-    if manifest is not None:
+    is_bundle = (target / "bundle.json").is_file()
+    if is_bundle and manifest is None:
+        raise typer.BadParameter(f"{target} is a bundle, which needs --manifest")
+    if manifest is not None and not is_bundle:
         raise typer.BadParameter(f"{target} is no bundle, so --manifest has no meaning for it")
+    progress = Progress(visible=True)
     with needs("train"):
-        from hemogat.training.evaluation import evaluate_run
+        from hemogat.training.evaluation_report import REPORT_FILE, write_evaluation
+    out = out or default_evaluation(target, split, is_bundle=is_bundle)
+    answers = _answer(target, split, manifest, progress)
+    evaluation = write_evaluation(answers, out, progress, pictures=pictures)
+    if as_json:
+        print_json(evaluation.model_dump(mode="json"))
+    else:
+        _print(evaluation, out / REPORT_FILE)
+
+
+def default_evaluation(target: Path, split: Split, *, is_bundle: bool) -> Path:
+    """Return where an evaluation goes: into its run, or beside its bundle.
+
+    Not into a bundle: one with a file that is not in its list of hashes counts as altered.
+    """
+    if is_bundle:
+        return target.with_name(f"{target.resolve().name}-evaluation") / split
+    return target / "evaluation" / split
+
+
+def _answer(target: Path, split: Split, manifest: Path | None, progress: Progress) -> SplitAnswers:
+    with needs("train"):
+        from hemogat.benchmarks.accuracy import answer_split_by_bundle
+        from hemogat.training.evaluation import answer_split
         from hemogat.training.run_directory import RunDirectory
 
-    return evaluate_run(RunDirectory.open(target), split)
+    if manifest is not None:
+        return answer_split_by_bundle(target, manifest, split, progress)
+    return answer_split(RunDirectory.open(target), split, progress=progress)
+
+
+def _print(evaluation: Evaluation, report: Path) -> None:
+    from hemogat.training.evaluation_tables import graph_gain_sentence, seeds_sentence
+
+    typer.echo(f"{evaluation.name}, split {evaluation.split}, per cent:")
+    print_metrics(evaluation)
+    typer.echo(seeds_sentence(evaluation))
+    if evaluation.graph_gain is not None:
+        typer.echo(graph_gain_sentence(evaluation.graph_gain["weighted_f1"]))
+    if evaluation.served.layer_cosine:
+        cosines = ", ".join(f"{cosine.mean:.2f}" for cosine in evaluation.served.layer_cosine)
+        typer.echo(f"mean cosine of all pairs of nodes, layer by layer: {cosines}")
+    typer.echo(f"report: {report}")

@@ -66,7 +66,7 @@ def import_checkpoint(
 def _print(report: ImportReport) -> None:
     typer.echo(f"run: {report.run.path}")
     typer.echo("split test, per cent, messages outgoing (as the authors measure):")
-    print_metrics(report.outgoing.graphs)
+    print_metrics(report.outgoing)
     if report.incoming:
         typer.echo("messages incoming (measured again):")
-        print_metrics(report.incoming.graphs)
+        print_metrics(report.incoming)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hemogat.training.metrics import Metrics
+    from hemogat.training.evaluation_record import Evaluation
+    from hemogat.training.metrics import Figure
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -69,20 +70,31 @@ def size(count_bytes: int) -> str:
     return f"{count_bytes} B"
 
 
-def print_metrics(rows: Mapping[str, Metrics]) -> None:
-    """Print metrics in per cent, one row each."""
+def print_metrics(evaluation: Evaluation) -> None:
+    """Print the main figures in per cent, one row per head, graph and kind of input.
+
+    The last column is the exported seed's own accuracy.
+    """
+    figures: dict[Figure, str] = {
+        "accuracy": "accuracy",
+        "unweighted_accuracy": "UA",
+        "weighted_f1": "weighted F1",
+        "macro_f1": "macro F1",
+        "ece": "ECE",
+    }
     print_table(
-        ("graph or control",),
-        ("utterances", "accuracy", "UA", "weighted F1", "macro F1"),
+        ("head", "graph", "inputs"),
+        (
+            "utterances",
+            *figures.values(),
+            f"accuracy, seed {evaluation.best_seed}",
+        ),
         (
             (
-                name,
-                str(metrics.utterances),
-                percent(metrics.accuracy),
-                percent(metrics.unweighted_accuracy),
-                percent(metrics.weighted_f1),
-                percent(metrics.macro_f1),
+                *(row.head, row.graph, row.inputs, str(row.utterances)),
+                *(row.figures[name].percent() for name in figures),
+                percent(row.figures["accuracy"].best),
             )
-            for name, metrics in rows.items()
+            for row in evaluation.rows
         ),
     )

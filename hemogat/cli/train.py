@@ -55,4 +55,4 @@ def train(
         return
     typer.echo(f"run: {run.path}")
     typer.echo(f"split {evaluation.split}, per cent:")
-    print_metrics(evaluation.graphs | evaluation.controls)
+    print_metrics(evaluation)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from hemogat.export.parity import ParityReport
 from hemogat.runtime.bundle import BundleManifest
-from hemogat.training.metrics import Evaluation
+from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.evaluation_tables import (
+    graph_gain_lines,
+    per_class_table,
+    recognition_table,
+    seeds_sentence,
+)
 
 
 def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluation) -> str:
     """Return the card as Markdown; every number in it was measured in this export."""
     gap = parity.end_to_end
-    rows = [
-        f"| {name} | {m.accuracy:.3f} | {m.unweighted_accuracy:.3f} | {m.weighted_f1:.3f} |"
-        for name, m in (*metrics.graphs.items(), *metrics.controls.items())
-    ]
     needs = (
         "either modality may be missing"
         if manifest.accepts_missing_modality
@@ -30,16 +32,16 @@ def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluati
         f"a frozen bank of {manifest.bank.rows} training utterances.",
         f"- Made {manifest.provenance.created_utc}, seed {manifest.provenance.seed}.",
         "",
-        f"## Accuracy on the {metrics.split} split",
+        f"## Accuracy on the {metrics.split} split, %",
         "",
-        "| head | accuracy (WA) | mean recall (UA) | weighted F1 |",
-        "|---|---|---|---|",
-        *rows,
+        *recognition_table(metrics),
         "",
-        "`inductive` is what this bundle serves. `no_gnn`, `audio_only` and `text_only` are "
-        "controls: heads without the graph, or on one modality. One seed: differences of a few "
-        "points are within chance.",
+        f"{seeds_sentence(metrics)} The first row is what this bundle serves, with seed "
+        f"{metrics.best_seed}. `no_gnn`, `audio_only` and `text_only` are controls: heads without "
+        "the graph, or on one modality.",
         "",
+        *_section("What the graph adds", graph_gain_lines(metrics)),
+        *_section("By label, what is served, %", per_class_table(metrics)),
         "## Parity with the torch reference",
         "",
         f"Over {parity.utterances} utterances: {gap.flips} flipped decisions, probabilities within "
@@ -54,3 +56,7 @@ def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluati
         "",
     ]
     return "\n".join(lines)
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "", *lines, ""] if lines else []

@@ -20,7 +20,7 @@ from hemogat.model.head import FusionHead
 from hemogat.model.topk_graph import check_k
 from hemogat.training.authors_features import read_authors_features
 from hemogat.training.evaluation import evaluate_run
-from hemogat.training.metrics import Evaluation
+from hemogat.training.evaluation_record import Evaluation
 from hemogat.training.run_directory import (
     FULL,
     RECORD_FILE,

@@ -13,7 +13,7 @@ from hemogat.model.head import FusionHead
 from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
-from hemogat.training.metrics import measure
+from hemogat.training.metrics import weighted_f1
 from hemogat.training.run_directory import Features
 
 _Flags = tuple[bool, bool]  # audio, text: what utterances that have both search with
@@ -169,5 +169,5 @@ def _validate(head: FusionHead, graphs: HeadGraphs, labels: int, graph: GraphCon
         logits = head(e.audio, e.text, present, graphs.found(graph, flags), states).logits
         predicted = logits.argmax(dim=1).cpu().numpy()
         truth = graphs.validation.labels.cpu().numpy()
-        score += share * measure(truth, predicted, labels).weighted_f1
+        score += share * weighted_f1(truth, predicted)
     return score

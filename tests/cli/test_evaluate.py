@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,33 +15,45 @@ from hemogat.training.run_directory import RunDirectory
 
 
 def test_a_run_by_name_or_as_the_latest(
-    hemogat_json: Callable[..., Any], tiny_run: Path, workspace: Path
+    hemogat_json: Callable[..., Any], tiny_run: Path, workspace: Path, tmp_path: Path
 ) -> None:
-    found = hemogat_json("evaluate", tiny_run, "--split", "val")
+    out = tmp_path / "val"
+    found = hemogat_json("evaluate", tiny_run, "--split", "val", "--out", out, "--no-pictures")
     expected = evaluate_run(RunDirectory.open(tiny_run), "val").model_dump(mode="json")
-    assert found == {"target": str(tiny_run), **expected}
-    shutil.copytree(tiny_run, workspace / "tiny" / "run")
-    latest = hemogat_json("evaluate")
-    assert (latest["target"], latest["split"]) == (str(workspace / "tiny" / "run"), "test")
+    assert found == expected == json.loads((out / "metrics.json").read_text())
+    assert {path.name for path in out.iterdir()} == {"metrics.json", "report.md"}
+    latest = Path(shutil.copytree(tiny_run, workspace / "tiny" / "run"))
+    assert hemogat_json("evaluate", "--no-pictures")["split"] == "test"
+    assert (latest / "evaluation" / "test" / "report.md").is_file()
 
 
-def test_the_table_has_every_graph_and_control(
-    hemogat: Callable[..., Result], tiny_run: Path
+def test_the_table_has_every_row_and_says_where_the_report_is(
+    hemogat: Callable[..., Result], tiny_run: Path, tmp_path: Path
 ) -> None:
-    result = hemogat("evaluate", tiny_run)
+    out = tmp_path / "out"
+    result = hemogat("evaluate", tiny_run, "--no-pictures", "--out", out)
     evaluation = evaluate_run(RunDirectory.open(tiny_run))
-    rows = [line.split() for line in result.stdout.splitlines()]
-    for name, accuracy in evaluation.accuracies().items():
-        (row,) = (row for row in rows if row[:1] == [name])
-        assert row[2] == f"{100 * accuracy:.1f}"
+    cells = [re.split(r"\s{2,}", line.strip()) for line in result.stdout.splitlines()]
+    for row in evaluation.rows:
+        (shown,) = (c for c in cells if c[:3] == [row.head, row.graph, row.inputs])
+        accuracy = row.figures["accuracy"]
+        assert shown[3:5] == ["12", accuracy.percent()]
+        assert shown[-1] == f"{100 * accuracy.best:.1f}"
+    assert "over 2 seeds (0, 1)" in result.stdout
+    assert "The graph changes the weighted F1 by" in result.stdout
+    assert f"report: {out / 'report.md'}" in result.stdout
 
 
 def test_a_bundle_answers_as_its_run(
-    hemogat_json: Callable[..., Any], tiny_bundle: Path, tiny_run: Path, tiny_manifest: Path
+    hemogat_json: Callable[..., Any], tiny_bundle: Path, tiny_manifest: Path, tmp_path: Path
 ) -> None:
-    found = hemogat_json("evaluate", tiny_bundle, "--manifest", tiny_manifest)
-    expected = evaluate_run(RunDirectory.open(tiny_run)).graphs["inductive"]
-    assert found["graphs"] == {"inductive": expected.model_dump(mode="json")}
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    arguments = ("evaluate", bundle, "--manifest", tiny_manifest, "--no-pictures")
+    found = hemogat_json(*arguments)
+    assert {(row["head"], row["graph"]) for row in found["rows"]} == {("full", "inductive")}
+    beside = tmp_path / "bundle-evaluation" / "test" / "metrics.json"
+    assert json.loads(beside.read_text()) == found
+    assert hemogat_json(*arguments) == found  # the bundle is as it was
 
 
 @pytest.mark.parametrize("split", ["dev", ""])

@@ -27,26 +27,29 @@ def test_outgoing_prints_the_authors_figure(
     expected = evaluate_run(RunDirectory.open(found["run"])).model_dump(mode="json")
     assert (found["outgoing"], found["incoming"]) == (expected, None)
     assert expected["labels"] == ["angry", "happy", "neutral", "sad"]
-    assert hemogat_json("evaluate", found["run"]) == {"target": found["run"], **expected}
+    assert hemogat_json("evaluate", found["run"], "--no-pictures") == expected
 
     lines = hemogat(*arguments).stdout.splitlines()
-    (row,) = (line.split() for line in lines if line.startswith("transductive"))
-    accuracy = expected["graphs"]["transductive"]["accuracy"]
-    assert row[1:3] == ["16", f"{100 * accuracy:.1f}"]
+    (row,) = (line.split() for line in lines if "transductive" in line)
+    accuracy = expected["rows"][0]["figures"]["accuracy"]["mean"]
+    assert row == ["full", "transductive", "both", "16", f"{100 * accuracy:.1f}", *row[5:]]
 
 
 def test_incoming_prints_both(
     hemogat: Callable[..., Result], hemogat_json: Callable[..., Any], arguments: list[str | Path]
 ) -> None:
     found = hemogat_json(*arguments, "--direction", "incoming", "--k-audio", 2, "--k-text", 3)
-    assert list(found["outgoing"]["graphs"]) == ["transductive"]
-    assert list(found["incoming"]["graphs"]) == ["inductive", "transductive", "self_loop"]
+    assert [row["graph"] for row in found["outgoing"]["rows"]] == ["transductive"]
+    assert [row["graph"] for row in found["incoming"]["rows"]] == [
+        "inductive",
+        "transductive",
+        "self_loop",
+    ]
     graph = RunDirectory.open(found["run"]).record.recipe.graph
     assert (graph.k_audio, graph.k_text, graph.direction) == (2, 3, "incoming")
     printed = hemogat(*arguments, "--direction", "incoming").stdout
-    starts = [line.split()[0] for line in printed.splitlines() if line.strip()]
-    assert starts.count("transductive") == 2
-    assert starts.count("inductive") == 1
+    graphs = [line.split()[1] for line in printed.splitlines() if line.startswith("full")]
+    assert graphs == ["transductive", "inductive", "transductive", "self_loop"]
 
 
 def test_refusals(

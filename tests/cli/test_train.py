@@ -29,7 +29,7 @@ def test_a_run_is_written_and_evaluated(
     assert found["run"] == str(workspace / "tiny" / "run")
     assert RunDirectory.open(found["run"]).record.recipe.name == "tiny"
     assert found["evaluation"]["split"] == "test"
-    assert "inductive" in found["evaluation"]["graphs"]
+    assert found["evaluation"]["rows"][0]["graph"] == "inductive"
 
 
 def test_refusals(

@@ -23,6 +23,13 @@ from hemogat.model.bank import freeze_bank
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.golden import check_golden
 from hemogat.runtime.pipeline import Pipeline
+from hemogat.training.evaluation import evaluate_run
+from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.evaluation_tables import (
+    graph_gain_lines,
+    per_class_table,
+    recognition_table,
+)
 from hemogat.training.run_directory import RunDirectory
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
@@ -52,11 +59,13 @@ def test_a_bundle_carries_its_reports_and_its_bank(tiny_bundle: Path, tiny_run: 
     assert parity["utterances"] == 12
     assert {row["flips"] for row in parity["rows"]} == {None, 0}
     metrics = json.loads((tiny_bundle / "metrics.json").read_text())
-    assert set(metrics["graphs"]) == {"inductive", "transductive", "self_loop"}
-    assert set(metrics["controls"]) == {"no_gnn", "audio_only", "text_only"}
+    evaluation = Evaluation.model_validate(metrics)
+    assert evaluation == evaluate_run(run)
     card = (tiny_bundle / "MODEL_CARD.md").read_text()
-    for name in (*metrics["graphs"], *metrics["controls"], "0 flipped decisions"):
-        assert name in card
+    for line in (*recognition_table(evaluation), *per_class_table(evaluation)):
+        assert line in card
+    assert graph_gain_lines(evaluation)[0] in card
+    assert "0 flipped decisions" in card
 
     stored = load_file(tiny_bundle / "bank" / "bank.safetensors")
     bank = freeze_bank(run.head(), run.features("train").embeddings, run.record.recipe.graph)

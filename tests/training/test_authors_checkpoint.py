@@ -73,7 +73,7 @@ def test_the_logits_are_the_authors(
     assert expected.std() > 0.01  # nothing that a constant would match
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     correct = (expected.argmax(dim=1) == features.labels).double().mean()
-    assert report.outgoing.graphs["transductive"].accuracy == pytest.approx(float(correct))
+    assert report.outgoing.served.figures["accuracy"].best == pytest.approx(float(correct))
 
     other_way = GraphConfig(k_audio=4, k_text=3, direction="incoming")
     incoming = transductive(report.run.head(), features.embeddings, other_way)
@@ -109,7 +109,7 @@ def test_outgoing_is_evaluated_transductively_alone(authors_files: dict[str, Pat
     found = evaluate_run(RunDirectory.open(report.run.path))
     assert found == report.outgoing
     assert (list(found.graphs), found.controls) == (["transductive"], {})
-    assert len(found.layer_cosine) == 3
+    assert len(found.served.layer_cosine) == 3
 
 
 def test_incoming_is_measured_again(authors_files: dict[str, Path]) -> None:
@@ -118,7 +118,7 @@ def test_incoming_is_measured_again(authors_files: dict[str, Path]) -> None:
     assert report.outgoing == as_published
     assert report.incoming == evaluate_run(report.run)
     assert list(report.incoming.graphs) == ["inductive", "transductive", "self_loop"]
-    assert report.incoming.layer_cosine != report.outgoing.layer_cosine
+    assert report.incoming.graphs["transductive"] != report.outgoing.served
 
 
 def test_export_says_what_is_missing(authors_files: dict[str, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hemogat.model.topk_graph import link_together
 from hemogat.progress import Progress
 from hemogat.training import head_training
 from hemogat.training.head_training import HeadGraphs, train_head
-from hemogat.training.metrics import measure
+from hemogat.training.metrics import weighted_f1
 from hemogat.training.run_directory import Features
 
 LABELS = 3
@@ -109,7 +109,7 @@ def test_the_epoch_that_validates_best_is_kept(recorded: Callable[[], Any]) -> N
     # 30 per cent of the score is what is reached with one modality alone.
     audio, text = (luck.embeddings.present & torch.tensor(f) for f in ((1, 0), (0, 1)))
     weighted_f1 = [
-        measure(luck.labels.numpy(), predict(head, luck, p).numpy(), LABELS).weighted_f1
+        weighted_f1(luck.labels.numpy(), predict(head, luck, p).numpy())
         for p in (None, audio.bool(), text.bool())
     ]
     found = 0.7 * weighted_f1[0] + 0.15 * (weighted_f1[1] + weighted_f1[2])
