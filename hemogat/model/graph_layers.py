@@ -2,12 +2,15 @@
 
 Each layer works in two steps, so that a bank can keep the first one's result: ``project`` is what
 a node sends to its neighbours, ``aggregate`` is what a node makes of itself and of what it gets.
+``propagate`` is ``aggregate`` where the neighbours are among the nodes themselves: it reads their
+states in place instead of copying them into every slot, which makes training several times faster.
 
 Shapes, the same for every layer:
     x: [N, in_width]
     mask: bool [N, K], true where a slot holds a neighbour
     states: [N, state_width], from ``project``
     neighbour_states: [N, K, state_width], those of each node's neighbours
+    slots: int64 [N, K], the neighbours' rows; a masked slot holds any row
     result: [N, width]
     attention: [N, K + 1], mean over heads, the last column the node itself; None where a layer
         has none
@@ -38,6 +41,10 @@ class GraphLayer(nn.Module, ABC):
         self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
     ) -> Aggregated:
         """Return each node's new features and its attention."""
+
+    @abstractmethod
+    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+        """Return the same, the neighbours being among the nodes."""
 
 
 class DenseGATLayer(GraphLayer):
@@ -79,13 +86,31 @@ class DenseGATLayer(GraphLayer):
         senders = senders.reshape(
             *senders.shape[:2], self.heads, self.out_width
         )  # [N, K + 1, H, C]
-        own = states.reshape(-1, self.heads, self.out_width)  # [N, H, C]
         scores = (senders * self.att_src.unsqueeze(1)).sum(-1)  # [N, K + 1, H]
-        scores = F.leaky_relu(scores + (own * self.att_dst).sum(-1).unsqueeze(1), 0.2)
+        attention = self._attention(states, scores, mask)
+        return self._output(torch.einsum("nkhc,nkh->nhc", senders, attention), attention)
+
+    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+        """Attend to the neighbours among the nodes and to the node itself."""
+        itself = torch.arange(len(states), device=states.device).unsqueeze(1)
+        senders = torch.cat([slots, itself], dim=1)  # [N, K + 1]
+        sent_scores = (self._by_head(states) * self.att_src).sum(-1)  # [N, H], once per sender
+        attention = self._attention(states, F.embedding(senders, sent_scores), mask)
+        heads = _weighted_sum(states, senders, attention)
+        return self._output(self._by_head(heads), attention)
+
+    def _by_head(self, states: Tensor) -> Tensor:
+        return states.reshape(-1, self.heads, self.out_width)  # [N, H, C]
+
+    def _attention(self, states: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+        """Return [N, K + 1, H] from the senders' share of the scores, the node itself last."""
+        own = (self._by_head(states) * self.att_dst).sum(-1)  # [N, H]
+        scores = F.leaky_relu(scores + own.unsqueeze(1), 0.2)
         self_loop = mask.new_ones(mask.shape[0], 1)
         kept = torch.cat([mask, self_loop], dim=1).unsqueeze(2)  # [N, K + 1, 1]
-        attention = scores.masked_fill(~kept, -1e9).softmax(dim=1)
-        heads = torch.einsum("nkhc,nkh->nhc", senders, attention)
+        return scores.masked_fill(~kept, -1e9).softmax(dim=1)
+
+    def _output(self, heads: Tensor, attention: Tensor) -> Aggregated:
         out = heads.flatten(1) if self.concat else heads.mean(dim=1)
         return out + self.bias, attention.mean(dim=2)
 
@@ -117,7 +142,13 @@ class DenseGCNLayer(GraphLayer):
         self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
     ) -> Aggregated:
         """Sum over the neighbours and the node itself."""
-        total = states + _masked_sum(neighbour_states, mask)
+        return self._output(states + _masked_sum(neighbour_states, mask), mask)
+
+    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+        """Sum over the neighbours among the nodes and the node itself."""
+        return self._output(states + _weighted_sum(states, slots, mask.unsqueeze(2)), mask)
+
+    def _output(self, total: Tensor, mask: Tensor) -> Aggregated:
         return total * _degree(mask).rsqrt() + self.bias, None
 
 
@@ -145,8 +176,14 @@ class DenseSAGELayer(GraphLayer):
         self, x: Tensor, states: Tensor, neighbour_states: Tensor, mask: Tensor
     ) -> Aggregated:
         """Average over the neighbours and the node itself, and add the root."""
-        mean = (states + _masked_sum(neighbour_states, mask)) / _degree(mask)
-        return mean + self.lin_l.bias + self.lin_r(x), None
+        return self._output(x, states + _masked_sum(neighbour_states, mask), mask)
+
+    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+        """Average over the neighbours among the nodes and the node itself, and add the root."""
+        return self._output(x, states + _weighted_sum(states, slots, mask.unsqueeze(2)), mask)
+
+    def _output(self, x: Tensor, total: Tensor, mask: Tensor) -> Aggregated:
+        return total / _degree(mask) + self.lin_l.bias + self.lin_r(x), None
 
 
 def _degree(mask: Tensor) -> Tensor:
@@ -156,3 +193,20 @@ def _degree(mask: Tensor) -> Tensor:
 
 def _masked_sum(neighbour_states: Tensor, mask: Tensor) -> Tensor:
     return (neighbour_states * mask.unsqueeze(2)).sum(dim=1)
+
+
+def _weighted_sum(states: Tensor, slots: Tensor, weights: Tensor) -> Tensor:
+    """Sum the rows ``slots`` [N, K] of ``states`` [M, H * C], weighted by head: [N, H * C].
+
+    ``weights`` [N, K, H]. An embedding bag reads each row where it stands, so that no
+    [N, K, H * C] tensor is made, neither here nor in the backward pass.
+    """
+    nodes, _, heads = weights.shape
+    table = states.reshape(len(states) * heads, -1)
+    if not slots.shape[1]:
+        return states.new_zeros(nodes, states.shape[1])
+    head = torch.arange(heads, device=slots.device).view(1, heads, 1)
+    bags = (slots.unsqueeze(1) * heads + head).flatten(0, 1)  # [N * H, K]
+    by_bag = weights.transpose(1, 2).flatten(0, 1).to(states.dtype)
+    summed = F.embedding_bag(bags, table, mode="sum", per_sample_weights=by_bag)
+    return summed.view(nodes, -1)

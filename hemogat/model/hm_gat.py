@@ -70,9 +70,12 @@ class HMGAT(nn.Module):
         def step(layer: GraphLayer, x: Tensor) -> Tensor:
             nonlocal attention
             states = layer.project(x, mask)
-            source = states if bank_states is None else bank_states[len(sent)]
+            if bank_states is None:
+                out, attention = layer.propagate(x, states, slots, mask)
+            else:
+                received = F.embedding(slots, bank_states[len(sent)])
+                out, attention = layer.aggregate(x, states, received, mask)
             sent.append(states)
-            out, attention = layer.aggregate(x, states, F.embedding(slots, source), mask)
             return out
 
         hidden = self._refine(nodes, step)

@@ -47,7 +47,12 @@ def edges_of(slots: Tensor) -> Tensor:
 def dense(layer: GraphLayer, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor | None]:
     mask = slots >= 0
     states = layer.project(x, mask)
-    return layer.aggregate(x, states, states[slots.clamp(min=0)], mask)
+    rows = slots.clamp(min=0)
+    out, attention = layer.propagate(x, states, rows, mask)
+    gathered, gathered_attention = layer.aggregate(x, states, states[rows], mask)
+    torch.testing.assert_close(out, gathered, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attention, gathered_attention, atol=1e-6, rtol=0)
+    return out, attention
 
 
 def layers(heads: int, concat: bool, seed: int) -> tuple[DenseGATLayer, GATConv]:
