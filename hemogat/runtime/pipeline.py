@@ -35,15 +35,25 @@ class Pipeline:
         self,
         bundle: Bundle,
         *,
-        engine: Engine = "onnx",
-        precision: Precision = "fp32",
+        engine: Engine | None = None,
+        precision: Precision | None = None,
         threads: int | None = None,
+        device: str = "cpu",
+        device: str = "cpu",
     ) -> None:
         self.bundle = bundle
+        self.engine, self.precision = bundle.select(engine, precision)
         self.preprocessor = Preprocessor(bundle)
 
         def session(graph: GraphName) -> EngineSession:
-            return open_session(bundle, graph, engine=engine, precision=precision, threads=threads)
+            return open_session(
+                bundle,
+                graph,
+                engine=self.engine,
+                precision=self.precision,
+                threads=threads,
+                device=device,
+            )
 
         self._audio_encoder = session("audio_encoder")
         self._text_encoder = session("text_encoder")
@@ -54,19 +64,29 @@ class Pipeline:
         cls,
         path: str | os.PathLike[str],
         *,
-        engine: Engine = "onnx",
-        precision: Precision = "fp32",
+        engine: Engine | None = None,
+        precision: Precision | None = None,
         threads: int | None = None,
+        device: str = "cpu",
+        device: str = "cpu",
     ) -> Pipeline:
         """Open, verify and load a bundle.
 
+        ``engine``, ``precision``: None for the first that the bundle lists and that fits.
         ``threads``: how many threads one graph may use; None: as many as there are cores.
+        ``device``: where it runs, as for :func:`hemogat.runtime.sessions.open_graph`.
 
         Raises:
             BundleError: missing, altered or of an unknown version, or without such an engine.
             IncompleteError: the engine is not installed.
         """
-        return cls(Bundle.open(path), engine=engine, precision=precision, threads=threads)
+        return cls(
+            Bundle.open(path),
+            engine=engine,
+            precision=precision,
+            threads=threads,
+            device=device,
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,53 +1,15 @@
-"""Engine sessions: one exported graph, ready to run."""
+"""Engine sessions: the graphs of a bundle, opened in the engine that was asked for."""
 
 from __future__ import annotations
 
-from typing import Any
+from hemogat.contract import Engine, Precision
+from hemogat.errors import ConfigError, IncompleteError
+from hemogat.runtime.bundle import Bundle, GraphName
+from hemogat.runtime.engine_session import Arrays, EngineSession
+from hemogat.runtime.onnx_session import OnnxSession
+from hemogat.runtime.openvino_session import OpenVINOSession
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hemogat.errors import BundleError
-from hemogat.optional import require
-from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
-
-Arrays = dict[str, NDArray[Any]]
-
-
-class EngineSession:
-    """One graph in ONNX Runtime on the CPU.
-
-    ``threads``: how many threads one run may use; None: as many as there are cores.
-
-    Raises:
-        IncompleteError: onnxruntime is not installed.
-        BundleError: ONNX Runtime cannot load the graph.
-    """
-
-    def __init__(self, path: str, *, threads: int | None = None) -> None:
-        onnxruntime = require("onnxruntime", extra="cpu")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; its warnings concern shape guesses
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        # A session's threads would keep a core busy for a while after each run, and take it from
-        # the next session.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its exceptions have no common base of their own
-            reason = " ".join(str(error).split())
-            raise BundleError(f"{path}: ONNX Runtime cannot load it ({reason})") from error
-        self.inputs = tuple(i.name for i in self._session.get_inputs())
-        self.outputs = tuple(o.name for o in self._session.get_outputs())
-
-    def run(self, feeds: Arrays) -> Arrays:
-        """Run the graph; inputs and outputs by the contract's names."""
-        given = {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
-        values = self._session.run(None, given)
-        return dict(zip(self.outputs, values, strict=True))
+__all__ = ["Arrays", "EngineSession", "open_graph", "open_session"]
 
 
 def open_session(
@@ -57,11 +19,42 @@ def open_session(
     engine: Engine = "onnx",
     precision: Precision = "fp32",
     threads: int | None = None,
+    device: str = "cpu",
 ) -> EngineSession:
-    """Load one graph of ``bundle``; ``threads`` as for :class:`EngineSession`.
+    """Load one graph of ``bundle``; the rest as for :func:`open_graph`.
 
     Raises:
         BundleError: the bundle has no such graph, or the engine cannot load it.
-        IncompleteError: the engine is not installed.
+        ConfigError: the engine does not run on ``device``.
+        IncompleteError: the engine is not installed, or cannot use the device.
     """
-    return EngineSession(str(bundle.graph_path(graph, engine, precision)), threads=threads)
+    path = str(bundle.graph_path(graph, engine, precision))
+    return open_graph(path, engine, threads=threads, device=device)
+
+
+def open_graph(
+    path: str, engine: Engine, *, threads: int | None = None, device: str = "cpu"
+) -> EngineSession:
+    """Load a graph's file; there is no falling back to another engine or device.
+
+    Args:
+        path: the model file of ``engine``.
+        engine: what runs it.
+        threads: how many threads one run may use; None: as many as there are cores.
+        device: ``auto``, ``cpu``, or for ONNX Runtime ``cuda[:n]`` or ``tensorrt[:n]``.
+
+    Raises:
+        BundleError: the engine cannot load the file.
+        ConfigError: the engine does not run on ``device``.
+        IncompleteError: the engine is not installed, or cannot use the device.
+    """
+    if engine == "onnx":
+        return OnnxSession(path, threads=threads, device=device)
+    if engine == "openvino":
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"device {device}: engine openvino runs on cpu; use engine onnx")
+        return OpenVINOSession(path, threads=threads)
+    raise IncompleteError(
+        f"{path}: TensorRT plans run in tritonserver only; in process, use engine onnx with "
+        f"device tensorrt"
+    )

@@ -14,7 +14,7 @@ from hemogat.contract import fusion_spec
 from hemogat.export.onnx_graphs import export_fusion
 from hemogat.model.bank import Embeddings, InductiveHead, freeze_bank
 from hemogat.progress import Progress
-from hemogat.runtime.sessions import EngineSession
+from hemogat.runtime.onnx_session import OnnxSession
 from hemogat.training.head_training import train_head
 from hemogat.training.run_directory import Features
 
@@ -47,7 +47,7 @@ def test_trains_exports_and_answers_alike(variant: dict[str, object], tmp_path: 
     head = train_head("full", train, validation, LABELS, config, GRAPH, training, Progress()).head
     bank = freeze_bank(head, train.embeddings, GRAPH)
 
-    session = EngineSession(str(export_fusion(head, bank, GRAPH, tmp_path, 20)), threads=1)
+    session = OnnxSession(str(export_fusion(head, bank, GRAPH, tmp_path, 20)), threads=1)
     e = new.embeddings
     found = session.run(
         {

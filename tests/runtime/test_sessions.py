@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from hemogat.errors import BundleError
+from hemogat.errors import ConfigError, IncompleteError
 from hemogat.runtime.bundle import Bundle
-from hemogat.runtime.sessions import EngineSession, open_session
+from hemogat.runtime.sessions import open_graph, open_session
 
 
 def test_a_session_speaks_the_contracts_names(tiny_bundle: Path) -> None:
@@ -33,18 +33,15 @@ def test_a_session_speaks_the_contracts_names(tiny_bundle: Path) -> None:
 
 
 def test_inputs_need_not_be_contiguous(tiny_bundle: Path) -> None:
-    session = open_session(Bundle.open(tiny_bundle), "audio_encoder")
+    session = open_session(Bundle.open(tiny_bundle), "audio_encoder", device="auto")
     windows = np.random.default_rng(0).standard_normal((16_000, 2)).astype(np.float32)
     one = session.run({"windows": windows.T})["audio_embedding"]
     other = session.run({"windows": windows.T.copy()})["audio_embedding"]
     assert_allclose(one, other, rtol=0)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a graph"])
-def test_a_file_that_is_no_graph_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    with pytest.raises(BundleError) as caught:
-        EngineSession(str(path))
-    assert str(caught.value).startswith(f"{path}: ONNX Runtime cannot load it")
-    assert "\n" not in str(caught.value)
+def test_engines_that_cannot_run_here_are_refused() -> None:
+    with pytest.raises(ConfigError, match="openvino runs on cpu"):
+        open_graph("model.xml", "openvino", device="cuda")
+    with pytest.raises(IncompleteError, match="tritonserver only"):
+        open_graph("model.plan", "trt")

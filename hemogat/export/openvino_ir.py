@@ -1,0 +1,197 @@
+"""ONNX to OpenVINO IR: float as it is, or int8 by NNCF's post-training quantisation."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.inliner import inline_local_functions
+
+from hemogat.errors import InputError
+from hemogat.optional import require
+from hemogat.runtime.engine_session import Arrays
+from hemogat.runtime.openvino_session import PRECISION_KEY
+
+IR_FILE = "model.xml"
+IrPrecision = Literal["fp32", "bf16", "int8"]
+Feeds = Sequence[Mapping[str, NDArray[Any]]]
+# Whether each utterance is decided as by the reference, given what runs the candidate graph.
+Judge = Callable[[Callable[[Arrays], Arrays]], Sequence[bool]]
+_WEIGHTED = ("MatMul", "Convolution", "GroupConvolution")
+
+
+def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: Feeds = ()) -> Path:
+    """Convert an exported graph to ``folder/model.xml`` and ``model.bin``; return the former.
+
+    Float weights are stored as fp32. bf16 is a mark in the IR that the session obeys (OpenVINO
+    casts at load). int8 has static scales from ``calibration``, so that an answer never depends on
+    its batch; the similarity search stays fp32, so that it finds the same neighbours.
+
+    Args:
+        onnx_path: the graph, external data beside it.
+        folder: where to write; made if need be.
+        precision: of the engine.
+        calibration: for int8, inputs by the contract's names.
+
+    Raises:
+        InputError: int8 without calibration inputs.
+        IncompleteError: openvino or nncf is not installed.
+    """
+    model = _read(onnx_path)
+    if precision == "int8":
+        nncf, settings = _quantisation(model, calibration)
+        with _quiet():
+            model = nncf.quantize(model, **settings)
+    return _save(model, folder, precision)
+
+
+@dataclass(frozen=True)
+class AccuracyAware:
+    """An int8 graph, and the weighted layers that it keeps in float because they flip decisions."""
+
+    path: Path
+    restored: tuple[str, ...]
+
+
+def quantise_accuracy_aware(
+    onnx_path: Path, folder: Path, calibration: Feeds, judge: Judge, *, max_flip_rate: float
+) -> AccuracyAware:
+    """Convert to int8 and put layers back to float until few enough decisions flip.
+
+    NNCF ranks the layers by what each does to the judged share and puts back one more at a time,
+    until the share is high enough or no layer is left: what comes back may still fail a gate.
+    Embedding tables stay int8.
+
+    Args:
+        onnx_path: as for :func:`convert`.
+        folder: as for :func:`convert`.
+        calibration: as for :func:`convert`; the ranking runs on the same inputs.
+        judge: called with candidates; says of each utterance whether its decision is kept.
+        max_flip_rate: share of the decisions that may flip.
+
+    Raises:
+        InputError: there are no calibration inputs.
+        IncompleteError: openvino or nncf is not installed.
+    """
+    model = _read(onnx_path)
+    nncf, settings = _quantisation(model, calibration)
+
+    def kept(candidate: Any, _: Iterable[Any]) -> tuple[float, None]:
+        names = [port.get_any_name() for port in candidate.outputs]
+
+        def run(feeds: Arrays) -> Arrays:
+            found = candidate(feeds)
+            return {name: np.array(found[i]) for i, name in enumerate(names)}
+
+        return float(np.mean(judge(run))), None
+
+    with _quiet():
+        full = nncf.quantize(model.clone(), **settings)
+        aware = nncf.quantize_with_accuracy_control(
+            model,
+            validation_dataset=settings["calibration_dataset"],
+            validation_fn=kept,
+            max_drop=max_flip_rate,
+            **settings,
+        )
+    restored = sorted(quantised_layers(full) - quantised_layers(aware))
+    return AccuracyAware(_save(aware, folder, "int8"), tuple(restored))
+
+
+def quantised_layers(model: Any) -> set[str]:
+    """Return the names of the matrix products and convolutions that a model runs in int8."""
+    return {
+        node.get_friendly_name()
+        for node in model.get_ops()
+        if node.get_type_name() in _WEIGHTED
+        and any(
+            source.get_node().get_type_name() == "FakeQuantize"
+            for source in node.input_values()[:1]
+        )
+    }
+
+
+def _read(onnx_path: Path) -> Any:
+    """Read ONNX with its functions inlined: OpenVINO knows no functions."""
+    openvino = require("openvino", extra="openvino")
+    proto = inline_local_functions(onnx.load(onnx_path, load_external_data=False))
+    # Beside the original: external data must lie below the folder of the file that names it.
+    with tempfile.NamedTemporaryFile(dir=onnx_path.parent, suffix=".onnx") as inlined:
+        inlined.write(proto.SerializeToString())
+        inlined.flush()
+        model = openvino.Core().read_model(inlined.name)
+    for port, output in zip(model.outputs, proto.graph.output, strict=True):
+        port.get_tensor().set_names({output.name})
+    _break_ties_by_index(model)
+    return model
+
+
+def _break_ties_by_index(model: Any) -> None:
+    """Make TopK stable, which ONNX's is: of equally similar rows the lower one comes first."""
+    opset = require("openvino.opset11", extra="openvino")
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "TopK":
+            continue
+        settings = node.get_attributes()
+        stable = opset.topk(
+            *node.input_values(),
+            axis=settings["axis"],
+            mode=settings["mode"],
+            sort=settings["sort"],
+            index_element_type=settings["index_element_type"],
+            stable=True,
+        )
+        for old, new in zip(node.outputs(), stable.outputs(), strict=True):
+            old.replace(new)
+
+
+def _save(model: Any, folder: Path, precision: IrPrecision) -> Path:
+    openvino = require("openvino", extra="openvino")
+    folder.mkdir(parents=True, exist_ok=True)
+    model.set_rt_info("bf16" if precision == "bf16" else "f32", list(PRECISION_KEY))
+    openvino.save_model(model, folder / IR_FILE, compress_to_fp16=False)
+    return folder / IR_FILE
+
+
+def _quantisation(model: Any, calibration: Feeds) -> tuple[Any, dict[str, Any]]:
+    """Return NNCF and the arguments that both ways of quantising share."""
+    if not calibration:
+        raise InputError("int8: expected inputs to calibrate on, found none")
+    nncf = require("nncf", extra="openvino")
+    search = _search_layers(model)
+    return nncf, {
+        "calibration_dataset": nncf.Dataset([dict(feeds) for feeds in calibration]),
+        "subset_size": len(calibration),
+        "model_type": nncf.ModelType.TRANSFORMER,
+        "ignored_scope": nncf.IgnoredScope(names=search, validate=False) if search else None,
+    }
+
+
+def _search_layers(model: Any) -> list[str]:
+    """Return the names of the matrix products that TopK reads: the similarities."""
+    sources = (
+        node.input_value(0).get_node() for node in model.get_ops() if node.get_type_name() == "TopK"
+    )
+    return [s.get_friendly_name() for s in sources if s.get_type_name() == "MatMul"]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep NNCF's notes and progress bars off the terminal."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,86 @@
+"""An exported graph in ONNX Runtime: on the CPU, through CUDA, or through TensorRT."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from hemogat.errors import BundleError, ConfigError, IncompleteError
+from hemogat.machine import find_gpus
+from hemogat.optional import require
+from hemogat.runtime.engine_session import Arrays
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# By kind of device, best first: what one provider cannot run, the next one does.
+_PROVIDERS = {
+    "cpu": (_CPU,),
+    "cuda": (_CUDA, _CPU),
+    "tensorrt": ("TensorrtExecutionProvider", _CUDA, _CPU),
+}
+_DEVICE = re.compile(r"(auto|cpu|(cuda|tensorrt)(:\d+)?)")
+
+
+class OnnxSession:
+    """One graph in ONNX Runtime.
+
+    ``threads``: how many threads one run may use; None: as many as there are cores. ``device``:
+    ``cpu``, ``cuda[:n]``, ``tensorrt[:n]`` (CUDA, as far as TensorRT takes the graph), or
+    ``auto``: CUDA where the installed ONNX Runtime and the machine have it, else the CPU.
+
+    Raises:
+        ConfigError: ``device`` is none of these.
+        IncompleteError: onnxruntime is not installed, or cannot use the device that was asked for.
+        BundleError: ONNX Runtime cannot load the graph.
+    """
+
+    def __init__(self, path: str, *, threads: int | None = None, device: str = "cpu") -> None:
+        onnxruntime = require("onnxruntime", extra="cpu")
+        kind, number = _resolve(device, onnxruntime)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; its warnings concern shape guesses
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        # A session's threads would keep a core busy for a while after each run, and take it from
+        # the next session.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = [p if p == _CPU else (p, {"device_id": number}) for p in _PROVIDERS[kind]]
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # its exceptions have no common base of their own
+            reason = " ".join(str(error).split())
+            raise BundleError(f"{path}: ONNX Runtime cannot load it ({reason})") from error
+        # ONNX Runtime goes on without a provider that fails to start, and says so in its log alone.
+        _check_providers(_PROVIDERS[kind], self._session.get_providers(), device)
+        self.device = "cpu" if kind == "cpu" else f"{kind}:{number}"
+        self.inputs = tuple(i.name for i in self._session.get_inputs())
+        self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Run the graph; inputs and outputs by the contract's names."""
+        given = {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
+        values = self._session.run(None, given)
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def _resolve(device: str, onnxruntime: Any) -> tuple[str, int]:
+    """Return the kind of device and its number; refuse what this ONNX Runtime is built without."""
+    if _DEVICE.fullmatch(device) is None:
+        raise ConfigError(f"device: expected auto, cpu, cuda[:n] or tensorrt[:n], found {device!r}")
+    available = onnxruntime.get_available_providers()
+    if device == "auto":
+        device = "cuda" if _CUDA in available and find_gpus() else "cpu"
+    kind, _, number = device.partition(":")
+    _check_providers(_PROVIDERS[kind], available, device)
+    return kind, int(number or 0)
+
+
+def _check_providers(wanted: tuple[str, ...], found: list[str], device: str) -> None:
+    missing = [provider for provider in wanted if provider not in found]
+    if missing:
+        raise IncompleteError(
+            f"device {device}: ONNX Runtime has no {missing[0]} here, only {', '.join(found)}; "
+            f"install onnxruntime-gpu in place of onnxruntime, with the CUDA and TensorRT "
+            f"libraries that it names, or use --device cpu"
+        )

@@ -1,0 +1,77 @@
+"""An exported graph in OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from hemogat.errors import BundleError, IncompleteError
+from hemogat.optional import require
+from hemogat.runtime.engine_session import Arrays
+
+# Where the IR says which float precision it was exported for; OpenVINO's own default is bf16 on
+# CPUs that have it, so that an unmarked fp32 graph would answer differently from one to the other.
+PRECISION_KEY = ("hemogat", "inference_precision")
+
+
+class OpenVINOSession:
+    """One graph in OpenVINO: one stream, tuned for latency, in the float precision of its export.
+
+    Runs from several threads at a time are safe: each thread has a request of its own.
+    ``threads``: how many threads one run may use; None: as many as there are cores.
+
+    Raises:
+        IncompleteError: openvino is not installed, or the graph is for bf16 and the CPU has none.
+        BundleError: OpenVINO cannot load the graph.
+    """
+
+    def __init__(self, path: str, *, threads: int | None = None) -> None:
+        openvino = require("openvino", extra="openvino")
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+            settings = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_PRECISION_HINT": _float_precision(core, model, path),
+            }
+            if threads is not None:
+                settings["INFERENCE_NUM_THREADS"] = str(threads)
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:  # all that OpenVINO raises
+            reason = " ".join(str(error).split())
+            raise BundleError(f"{path}: OpenVINO cannot load it ({reason})") from error
+        self._requests = threading.local()
+        self.inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
+        self.outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
+
+    @property
+    def inference_precision(self) -> str:
+        """The float precision that OpenVINO runs the graph in, by its own account."""
+        element: Any = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+        return str(element.get_type_name())
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Run the graph; inputs and outputs by the contract's names."""
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        given = {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
+        # The request reads our arrays where they are; its own buffers are reused, hence the copy.
+        found = request.infer(given, share_inputs=True)
+        return dict(zip(self.outputs, (np.array(found[i]) for i in range(len(found))), strict=True))
+
+
+def _float_precision(core: Any, model: Any, path: str) -> str:
+    wanted = "f32"
+    if model.has_rt_info(list(PRECISION_KEY)):
+        wanted = str(model.get_rt_info(list(PRECISION_KEY)).value)
+    has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if wanted == "bf16" and "BF16" not in has:
+        raise IncompleteError(
+            f"{path}: is for bf16, which this CPU does not have (OpenVINO finds {', '.join(has)}); "
+            f"use precision fp32 or int8"
+        )
+    return wanted
