@@ -17,17 +17,18 @@ from hemogat.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from hemogat.runtime.manifest_prediction import ManifestPredictions
-    from hemogat.runtime.pipeline import Pipeline
     from hemogat.runtime.prediction import Prediction
+    from hemogat.runtime.prediction_rows import ManifestPredictions
+    from hemogat.serving.predictions import ServedPrediction
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    audio: Annotated[
-        Path | None,
+    paths: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="AUDIO", help="Audio file: WAV, FLAC, OGG or MP3.", show_default=False
+            metavar="[BUNDLE] [AUDIO]",
+            help="Bundle folder, unless --url is given; audio file: WAV, FLAC, OGG or MP3.",
+            show_default=False,
         ),
     ] = None,
     text: Annotated[
@@ -48,25 +49,62 @@ def predict(
         bool,
         typer.Option("--skip-bad", help="Leave rows out that cannot be used, and list them."),
     ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask this server instead of a bundle: host:port (gRPC), grpc:// or http://.",
+            show_default=False,
+        ),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Send AUDIO to --url at the pace at which it is spoken."),
+    ] = False,
+    concurrency: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rows under way at a time, with --url.")
+    ] = 16,
     as_json: JsonOption = False,
 ) -> None:
     """Recognise the emotion of one clip, or of every row of a manifest.
 
     Where the manifest has labels, the accuracy is printed too, for each split
-    that it names.
+    that it names. With --url, an interrupted run of a manifest goes on where
+    it was when it is called again.
     """
+    bundle, audio = _bundle_and_audio(paths or [], url)
     _check_usage(audio, text, manifest, out, skip_bad)
-    from hemogat.runtime.pipeline import Pipeline
-
-    pipeline = Pipeline.load(bundle)
+    if stream and (url is None or audio is None):
+        raise typer.BadParameter("--stream needs --url and AUDIO")
     if manifest is not None and out is not None:
-        _predict_manifest(pipeline, manifest, out, skip_bad, as_json)
+        if bundle is not None:
+            predictions = _predict_manifest(bundle, manifest, out, skip_bad)
+        else:
+            predictions = _ask_manifest(url, manifest, out, skip_bad, concurrency)
+        print_json(_manifest_json(predictions)) if as_json else _print_predictions(predictions)
         return
-    prediction = pipeline(audio, text)
-    if as_json:
-        print_json(prediction.to_dict())
+    if bundle is not None:
+        from hemogat.runtime.pipeline import Pipeline
+
+        _show(Pipeline.load(bundle)(audio, text), as_json)
+    elif stream and audio is not None:
+        from hemogat.cli.stream_file import stream_file
+
+        stream_file(url, audio, text, as_json)
     else:
-        _print_prediction(prediction)
+        from hemogat.serving.client import Client
+
+        with Client(url) as client:
+            _show(client.predict(audio, text), as_json)
+
+
+def _bundle_and_audio(paths: list[Path], url: str | None) -> tuple[Path | None, Path | None]:
+    if url is not None:
+        if len(paths) > 1:
+            raise typer.BadParameter("with --url, expected AUDIO alone and no BUNDLE")
+        return None, paths[0] if paths else None
+    if not 1 <= len(paths) <= 2:
+        raise typer.BadParameter("expected BUNDLE and at most one AUDIO, or --url")
+    return paths[0], paths[1] if len(paths) == 2 else None
 
 
 def _check_usage(
@@ -82,21 +120,42 @@ def _check_usage(
 
 
 def _predict_manifest(
-    pipeline: Pipeline, manifest: Path, out: Path, skip_bad: bool, as_json: bool
-) -> None:
+    bundle: Path, manifest: Path, out: Path, skip_bad: bool
+) -> ManifestPredictions:
     from hemogat.progress import Progress
     from hemogat.runtime.manifest_prediction import predict_manifest
+    from hemogat.runtime.pipeline import Pipeline
 
-    predictions = predict_manifest(
+    pipeline = Pipeline.load(bundle)
+    return predict_manifest(
         pipeline, manifest, out, skip_bad=skip_bad, progress=Progress(visible=True)
     )
+
+
+def _ask_manifest(
+    url: str | None, manifest: Path, out: Path, skip_bad: bool, concurrency: int
+) -> ManifestPredictions:
+    from hemogat.progress import Progress
+    from hemogat.serving.manifest_requests import predict_manifest_served
+
+    return predict_manifest_served(
+        url,
+        manifest,
+        out,
+        concurrency=concurrency,
+        skip_bad=skip_bad,
+        progress=Progress(visible=True),
+    )
+
+
+def _show(prediction: Prediction | ServedPrediction, as_json: bool) -> None:
     if as_json:
-        print_json(_manifest_json(predictions))
+        print_json(prediction.to_dict())
     else:
-        _print_predictions(predictions)
+        _print_prediction(prediction)
 
 
-def _print_prediction(prediction: Prediction) -> None:
+def _print_prediction(prediction: Prediction | ServedPrediction) -> None:
     print_facts({"label": prediction.label, "used": ", ".join(prediction.modalities)})
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     typer.echo()
@@ -107,11 +166,22 @@ def _print_prediction(prediction: Prediction) -> None:
     )
     if prediction.neighbours:
         typer.echo()
-        print_table(
-            ("neighbour", "label", "near by"),
-            ("cosine",),
-            ((n.id, n.label, n.modality, f"{n.similarity:.4f}") for n in prediction.neighbours),
-        )
+        _print_neighbours(prediction)
+
+
+def _print_neighbours(prediction: Prediction | ServedPrediction) -> None:
+    from hemogat.runtime.prediction import Neighbour
+
+    rows = [
+        # A server tells bank rows alone.
+        ((n.id, n.label, n.modality) if isinstance(n, Neighbour) else (str(n.row), "", ""), n)
+        for n in prediction.neighbours
+    ]
+    print_table(
+        ("neighbour", "label", "near by"),
+        ("cosine",),
+        ((*cells, f"{n.similarity:.4f}") for cells, n in rows),
+    )
 
 
 def _print_predictions(predictions: ManifestPredictions) -> None:

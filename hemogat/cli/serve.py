@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -44,11 +46,22 @@ def serve(
         bool,
         typer.Option("--explain", help="Answer with the neighbours, which are training rows."),
     ] = False,
+    supervise: Annotated[
+        bool,
+        typer.Option(
+            "--supervise", help="Start the server again when it or one of its models dies."
+        ),
+    ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="json: one object a line, the server's own output included."),
+    ] = "text",
 ) -> None:
     """Serve a bundle with Triton over HTTP and gRPC, until SIGINT or SIGTERM."""
     from hemogat.serving.serve import serve as serve_until_stopped
     from hemogat.serving.settings import RepositorySettings
 
+    on_status = typer.echo if log_format == "text" else _print_status
     chosen = {"instances": instances, "threads": threads, "explain": explain or None}
     given = {name: value for name, value in chosen.items() if value is not None}
     serve_until_stopped(
@@ -60,5 +73,23 @@ def serve(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         log_path=log,
-        on_status=typer.echo,
+        supervise=supervise,
+        on_status=on_status,
+        on_log=None if log_format == "text" else _print_log_line,
     )
+
+
+def _print_status(message: str) -> None:
+    _print_object({"level": "info", "source": "hemogat", "message": message})
+
+
+def _print_log_line(line: str) -> None:
+    from hemogat.serving.server_log import parse_line
+
+    if parsed := parse_line(line):
+        _print_object(parsed)
+
+
+def _print_object(fields: dict[str, Any]) -> None:
+    time_utc = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    typer.echo(json.dumps({"time": time_utc, **fields}, ensure_ascii=False))

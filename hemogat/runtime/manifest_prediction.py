@@ -1,58 +1,24 @@
-"""Classifying every row of a CSV file into another CSV file."""
+"""Classifying every row of a CSV file into another CSV file, in process."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from hemogat.data.manifest import Row, audio_path, input_problems, read_rows
+from hemogat.data.manifest import Row
 from hemogat.errors import InputError
-from hemogat.files import write_atomic
 from hemogat.progress import Progress
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.runtime.prediction import Prediction
+from hemogat.runtime.prediction_rows import (
+    ManifestPredictions,
+    SkippedRow,
+    read_rows_to_predict,
+    row_inputs,
+    write_predictions,
+)
 from hemogat.runtime.preprocess import PreparedUtterance
 
-ALL_ROWS = "all"  # what rows count as where the file has no splits
 _AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class SkippedRow:
-    """A row that could not be used, and why."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Score:
-    """How many labelled rows were classified, and how many of them as labelled."""
-
-    utterances: int
-    correct: int
-
-    @property
-    def accuracy(self) -> float:
-        """The share that was classified as labelled."""
-        return self.correct / self.utterances
-
-
-@dataclass(frozen=True)
-class ManifestPredictions:
-    """What came of one file.
-
-    ``scores``: by split, because a bundle knows its own training rows; :data:`ALL_ROWS` where
-    the file has no splits; empty where it has no labels.
-    """
-
-    out: Path
-    predicted: int
-    skipped: tuple[SkippedRow, ...]
-    scores: dict[str, Score]
 
 
 def predict_manifest(
@@ -79,8 +45,7 @@ def predict_manifest(
     Raises:
         InputError: a file or, unless they are skipped, a row cannot be used; names the row.
     """
-    _check_out(out, manifest)
-    rows = _read(manifest)
+    rows = read_rows_to_predict(manifest, out)
     answered: list[tuple[Row, Prediction]] = []
     skipped: list[SkippedRow] = []
     with (progress or Progress()).stage("Predict", len(rows)) as stage:
@@ -88,7 +53,8 @@ def predict_manifest(
             usable: list[tuple[Row, PreparedUtterance]] = []
             for row in rows[start : start + _AT_ONCE]:
                 try:
-                    usable.append((row, _prepare(pipeline, row, manifest)))
+                    audio, text, name = row_inputs(row, manifest, pipeline.labels)
+                    usable.append((row, pipeline.preprocessor.prepare(audio, text, name=name)))
                 except InputError as error:
                     if not skip_bad:
                         raise
@@ -96,77 +62,4 @@ def predict_manifest(
                 stage.advance()
             predictions = pipeline.classify([utterance for _, utterance in usable])
             answered += zip((row for row, _ in usable), predictions, strict=True)
-    if not answered:
-        raise InputError(
-            f"{manifest}: none of its rows can be used; the first: {skipped[0].reason}"
-        )
-    write_atomic(out, _to_csv(answered, pipeline.labels))
-    return ManifestPredictions(out, len(answered), tuple(skipped), _scores(answered))
-
-
-def _check_out(out: Path, manifest: Path) -> None:
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; expected the name of a CSV file to write")
-    if out.resolve() == manifest.resolve():
-        raise InputError(f"{out}: is the manifest itself; name another file to write")
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _read(manifest: Path) -> list[Row]:
-    rows = read_rows(manifest, ())
-    if not rows:
-        raise InputError(f"{manifest}: holds no rows to predict")
-    header = rows[0].cells
-    if "audio" not in header and "text" not in header:
-        raise InputError(
-            f"{manifest}: expected a column 'audio' or 'text', found {','.join(header)!r}"
-        )
-    row_by_id: dict[str, int] = {}
-    for row in rows:
-        first = row_by_id.setdefault(row.id, row.number)
-        if first != row.number:  # nobody could tell their answers apart
-            raise InputError(
-                f"{manifest}: row {row.number}: id {row.id!r} is already that of row {first}"
-            )
-    return rows
-
-
-def _prepare(pipeline: Pipeline, row: Row, manifest: Path) -> PreparedUtterance:
-    problem = next(_problems(row, manifest.parent, pipeline.labels), None)
-    if problem:
-        raise InputError(f"{manifest}: row {row.number}: {problem}")
-    audio, text = row.cells.get("audio"), row.cells.get("text")
-    return pipeline.preprocessor.prepare(
-        audio_path(audio, manifest.parent) if audio else None,
-        text or None,
-        name=f"{manifest}: row {row.number} ({row.id})",
-    )
-
-
-def _problems(row: Row, folder: Path, labels: Sequence[str]) -> Iterator[str]:
-    yield from input_problems(row, folder)
-    label = row.cells.get("label")
-    if label and label not in labels:
-        # Counted as wrong, another spelling of the labels would read as a bad model.
-        yield f"label {label!r} is unknown; expected one of {', '.join(labels)}, or no label"
-
-
-def _to_csv(answered: Sequence[tuple[Row, Prediction]], labels: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "label", *(f"p_{label}" for label in labels), "modalities"))
-    for row, prediction in answered:
-        probabilities = (f"{prediction.probabilities[label]:.6f}" for label in labels)
-        modalities = ",".join(prediction.modalities)
-        writer.writerow((row.id, prediction.label, *probabilities, modalities))
-    return text.getvalue()
-
-
-def _scores(answered: Sequence[tuple[Row, Prediction]]) -> dict[str, Score]:
-    correct: dict[str, list[bool]] = {}
-    for row, prediction in answered:
-        label = row.cells.get("label")
-        if label:
-            split = row.cells.get("split") or ALL_ROWS
-            correct.setdefault(split, []).append(label == prediction.label)
-    return {split: Score(len(hits), sum(hits)) for split, hits in correct.items()}
+    return write_predictions(manifest, out, answered, skipped, pipeline.labels)

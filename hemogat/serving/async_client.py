@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -78,17 +79,23 @@ class AsyncClient:
             return False
 
     async def predict(
-        self, audio: Audio | None = None, text: str | None = None
+        self, audio: Audio | None = None, text: str | None = None, *, name: str | None = None
     ) -> ServedPrediction:
-        """Classify one utterance; arguments and errors as for :meth:`Client.predict`."""
-        return (await self.predict_many([audio], [text]))[0]
+        """Classify one utterance; arguments and errors as for :meth:`Client.predict`.
+
+        ``name`` stands for it in errors.
+        """
+        utterance = Utterances.of([audio], [text])
+        return (await self._predict(replace(utterance, names=[name]) if name else utterance))[0]
 
     async def predict_many(
         self, audio: Sequence[Audio | None], text: Sequence[str | None] | None = None
     ) -> list[ServedPrediction]:
         """Classify several utterances, one request after the other, as :class:`Client` does."""
-        utterances = Utterances.of(audio, text)
-        facts = await self._model_facts()
+        return await self._predict(Utterances.of(audio, text))
+
+    async def _predict(self, utterances: Utterances) -> list[ServedPrediction]:
+        facts = await self.model_facts()
         predictions: list[ServedPrediction] = []
         for part in utterances.parts(facts.max_batch_size):
             tensors = part.tensors(self._library)
@@ -96,7 +103,12 @@ class AsyncClient:
             predictions += read_predictions(answer, facts.labels)
         return predictions
 
-    async def _model_facts(self) -> ModelFacts:
+    async def model_facts(self) -> ModelFacts:
+        """Return the served model's labels and limits, and the hash of its bundle.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
         if self._facts is None:
             options: dict[str, Any] = {"as_json": True} if self._is_grpc else {}
             answer = await self._call("get_model_config", contract.ENTRY_MODEL, **options)

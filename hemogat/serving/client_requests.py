@@ -24,13 +24,14 @@ class ModelFacts:
 
     labels: tuple[str, ...]
     max_batch_size: int
+    bundle_sums: str
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> ModelFacts:
         """Read the server's answer to the question for the model's configuration."""
         config = answer.get("config", answer)  # gRPC wraps it, HTTP does not
         parameters = EntryParameters.from_model_config(config)
-        return cls(parameters.labels, int(config["max_batch_size"]))
+        return cls(parameters.labels, int(config["max_batch_size"]), parameters.bundle_sums)
 
 
 @dataclass(frozen=True)

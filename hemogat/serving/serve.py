@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from hemogat.errors import ServerError
 from hemogat.serving.repository import is_repository, write_repository
 from hemogat.serving.server import StatusCallback, TritonServer
 from hemogat.serving.settings import RepositorySettings
+
+_STEADY_S = 60  # a server that ran for so long starts without the delay of earlier failures
+_LONGEST_DELAY_S = 30
 
 
 def serve(
@@ -25,7 +29,9 @@ def serve(
     grpc_port: int | None = 8001,
     metrics_port: int | None = 8002,
     log_path: Path | None = None,
+    supervise: bool = False,
     on_status: StatusCallback = print,
+    on_log: StatusCallback | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then stop the server and all its children.
 
@@ -40,12 +46,15 @@ def serve(
         grpc_port: see ``http_port``.
         metrics_port: see ``http_port``.
         log_path: where the server's output goes; default: kept only while it runs.
+        supervise: start the server again, on the same ports and after a growing delay, when it
+            or one of its model processes ends by itself.
         on_status: called with a line of text for each step.
+        on_log: called with each line of the server's own output.
 
     Raises:
         BundleError: the bundle cannot be used.
         IncompleteError: there is no tritonserver that can run here.
-        ServerError: it did not start, or ended by itself.
+        ServerError: it did not start; or, unsupervised, it ended by itself.
     """
     with _stop_on_signals(), ExitStack() as cleanup:
         if is_repository(source):
@@ -60,22 +69,39 @@ def serve(
                 scratch = tempfile.TemporaryDirectory(prefix="hemogat-repository-")
                 repository = Path(cleanup.enter_context(scratch)) / "models"
             write_repository(source, repository, settings)
-        server = cleanup.enter_context(
-            TritonServer(
-                repository,
-                host=host,
-                http_port=http_port,
-                grpc_port=grpc_port,
-                metrics_port=metrics_port,
-                log_path=log_path,
-                on_status=on_status,
-            )
+        server = TritonServer(
+            repository,
+            host=host,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            log_path=log_path,
+            on_status=on_status,
+            on_log=on_log,
         )
-        on_status(
-            f"Triton {server.server_version()}: HTTP {server.http_url}, gRPC {server.grpc_url}, "
-            f"metrics {server.metrics_url}"
-        )
-        server.wait()
+        _run(server, on_status, supervise=supervise)
+
+
+def _run(server: TritonServer, on_status: StatusCallback, *, supervise: bool) -> None:
+    has_run = False  # a first start that fails would fail again
+    failures = 0
+    while True:
+        began_s = time.monotonic()
+        try:
+            with server:
+                on_status(
+                    f"Triton {server.server_version()}: HTTP {server.http_url}, "
+                    f"gRPC {server.grpc_url}, metrics {server.metrics_url}"
+                )
+                has_run = True
+                server.wait()
+        except ServerError as error:
+            if not (supervise and has_run):
+                raise
+            failures = 0 if time.monotonic() - began_s > _STEADY_S else failures + 1
+            delay_s = min(2**failures, _LONGEST_DELAY_S)
+            on_status(f"{error}\nstarting again in {delay_s} s")
+            time.sleep(delay_s)
 
 
 class _Stopped(BaseException):

@@ -7,10 +7,8 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -23,6 +21,8 @@ from typing import BinaryIO
 from hemogat.errors import ServerError
 from hemogat.serving.locate import TritonInstall, find_tritonserver
 from hemogat.serving.ports import choose_ports
+from hemogat.serving.processes import children_of, dying_with_parent, lives, server_environment
+from hemogat.serving.server_log import LogFollower
 
 StatusCallback = Callable[[str], None]
 
@@ -32,6 +32,7 @@ LAST_LINES = 15
 _DRAIN_S = 8  # for requests in flight, once told to stop
 _STOP_GRACE_S = 10
 _POLL_S = 0.05
+_WATCH_S = 0.5
 _SHARED_MEMORY = Path("/dev/shm")
 _LOADED = re.compile(r"successfully loaded '([^']+)'")
 # No help to whoever wants to know why the server died: information, tables, stack frames.
@@ -53,6 +54,7 @@ class TritonServer:
         log_path: where the server's output goes; default: a file that goes when the server does.
         ready_timeout_s: how long the models may take to load.
         on_status: called with a line of text for each step of the start.
+        on_log: called with each line that the server writes; from another thread.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class TritonServer:
         log_path: Path | None = None,
         ready_timeout_s: float = 120.0,
         on_status: StatusCallback = lambda line: None,
+        on_log: StatusCallback | None = None,
     ) -> None:
         self._repository = repository
         self._host = host
@@ -76,8 +79,10 @@ class TritonServer:
         }
         self._log_path = log_path
         self._log = Path(os.devnull)
+        self._log_start = 0  # in bytes
         self._ready_timeout_s = ready_timeout_s
         self._on_status = on_status
+        self._on_log = on_log
         self._shm_prefix = f"hemogat_{os.getpid()}_{secrets.token_hex(4)}_"
         self._process: subprocess.Popen[bytes] | None = None
         self._cleanup = ExitStack()
@@ -132,10 +137,14 @@ class TritonServer:
         self._log = self._log_path or work_dir / "tritonserver.log"
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
-            with self._log.open("wb") as log:
+            # Behind what an earlier start left, which tells why there had to be another.
+            with self._log.open("ab") as log:
+                self._log_start = log.tell()
+                if self._on_log is not None:
+                    self._cleanup.callback(LogFollower(self._log, self._on_log).stop)
                 self._process = subprocess.Popen(
                     self._command(install, work_dir),
-                    env=_environment(install),
+                    env=server_environment(install),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -147,15 +156,26 @@ class TritonServer:
             raise
 
     def wait(self) -> None:
-        """Wait for as long as the server runs.
+        """Wait for as long as the server and all its model processes run.
+
+        Triton neither replaces a model process that was killed nor stops calling the model ready.
 
         Raises:
-            ServerError: it ended by itself; with its last lines.
+            ServerError: one of them ended by itself; with the server's last lines.
         """
         if self._process is None:
             raise ServerError("tritonserver has not been started")
-        self._process.wait()
-        raise self._death()
+        models = children_of(self._process.pid)
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_WATCH_S)
+                raise self._death()
+            dead = [child.pid for child in models if not lives(child)]
+            if dead:
+                raise ServerError(
+                    f"a model's process (pid {dead[0]}) ended by itself, so its model answers no "
+                    f"more; the server's last lines:\n{self._last_lines()}"
+                )
 
     def server_version(self) -> str:
         """Return the version that the server reports."""
@@ -198,7 +218,7 @@ class TritonServer:
             options[f"{endpoint.lower()}-address"] = self._host
             options[f"{endpoint.lower()}-port"] = self._ports[endpoint]
         return [
-            *_dying_with_parent(),
+            *dying_with_parent(),
             str(install.executable),
             *(
                 f"--{key}" + ("" if value is None else f"={value}")
@@ -210,6 +230,7 @@ class TritonServer:
         deadline = time.monotonic() + self._ready_timeout_s
         self._on_status("starting tritonserver")
         with self._log.open("rb") as log:
+            log.seek(self._log_start)
             while True:
                 answered = self._is_ready()
                 self._report_loaded(log)
@@ -256,38 +277,11 @@ class TritonServer:
         )
 
     def _last_lines(self) -> str:
+        log = self._log.read_bytes()[self._log_start :]
         # Triton logs a model's traceback as one long line, in several places.
         lines = (
             line.partition(r"\n")[0]
-            for line in self._log.read_text(errors="replace").splitlines()
+            for line in log.decode(errors="replace").splitlines()
             if not _NOISE.match(line)
         )
         return "\n".join(list(dict.fromkeys(lines))[-LAST_LINES:])
-
-
-def _dying_with_parent() -> list[str]:
-    """Return a prefix that has the kernel stop a command when the thread that started it ends.
-
-    It covers what cannot be caught: the end of this process by SIGKILL, or by a signal that
-    nobody handles. util-linux brings the program; without it there is no such safety net.
-    """
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
-
-
-def _environment(install: TritonInstall) -> dict[str, str]:
-    """Return an environment in which the models run with the Python that runs this.
-
-    Triton's Python backend ignores PYTHONPATH and PYTHONHOME: it takes the ``python3`` that is
-    first on PATH, with its virtual environment.
-    """
-    environment = dict(os.environ)
-    _prepend(environment, "PATH", Path(sys.executable).parent)
-    if install.library_path is not None:
-        _prepend(environment, "LD_LIBRARY_PATH", install.library_path)
-    return environment
-
-
-def _prepend(environment: dict[str, str], variable: str, folder: Path) -> None:
-    before = environment.get(variable)
-    environment[variable] = f"{folder}{os.pathsep}{before}" if before else str(folder)

@@ -7,8 +7,9 @@ import pytest
 
 from hemogat.data.manifest import read_manifest
 from hemogat.errors import InputError
-from hemogat.runtime.manifest_prediction import ALL_ROWS, predict_manifest
+from hemogat.runtime.manifest_prediction import predict_manifest
 from hemogat.runtime.pipeline import Pipeline
+from hemogat.runtime.prediction_rows import ALL_ROWS
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_the_asyncio_client_answers_like_the_other(
     async def ask() -> list[str]:
         async with hemogat.AsyncClient(url(server, protocol)) as client:
             assert await client.ready()
-            with pytest.raises(InputError, match="^utterance 0: is not audio"):
+            with pytest.raises(InputError, match=r"^utterance 0: is not audio"):
                 await client.predict(b"garbage" * 100)
             answers = await asyncio.gather(*(client.predict(clip, "stop") for clip in clips))
         return [answer.label for answer in answers]
@@ -155,7 +155,7 @@ def test_the_asyncio_client_says_when_nobody_is_there(protocol: Protocol) -> Non
 
 @pytest.mark.parametrize("bad", ["ftp://host:1", "http://", "grpc://host:1/path"])
 def test_urls_of_other_forms_are_refused(bad: str) -> None:
-    with pytest.raises(InputError, match="expected host:port or grpc"):
+    with pytest.raises(InputError, match=r"expected host:port or grpc"):
         hemogat.Client(bad)
     with pytest.raises(InputError, match="is no http address"):
         hemogat.Client("grpc://host:1", "http")

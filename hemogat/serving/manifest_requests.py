@@ -1,0 +1,182 @@
+"""Classifying every row of a CSV file on a server: many requests at once, resumable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from hemogat.config import Settings
+from hemogat.contract import Modality
+from hemogat.data.manifest import Row
+from hemogat.errors import InputError
+from hemogat.progress import Progress, Stage
+from hemogat.runtime.prediction_rows import (
+    ManifestPredictions,
+    SkippedRow,
+    read_rows_to_predict,
+    row_inputs,
+    write_predictions,
+)
+from hemogat.serving.async_client import AsyncClient
+
+JOURNAL_SUFFIX = ".partial"
+
+
+class _Heading(Settings):
+    """What a journal's answers belong to."""
+
+    manifest_sha256: str
+    bundle_sums: str
+
+
+class _Entry(Settings):
+    """One row's answer."""
+
+    id: str
+    label: str
+    probabilities: dict[str, float]
+    modalities: tuple[Modality, ...]
+
+
+def predict_manifest_served(
+    url: str | None,
+    manifest: Path,
+    out: Path,
+    *,
+    concurrency: int = 16,
+    skip_bad: bool = False,
+    timeout_s: float = 300.0,
+    progress: Progress | None = None,
+) -> ManifestPredictions:
+    """Classify every row of ``manifest`` on a server; the files are those of
+    :func:`hemogat.runtime.manifest_prediction.predict_manifest`.
+
+    Each answer is kept in a journal beside ``out`` as soon as it comes, so that a call after an
+    interruption sends the missing rows only. A server that cannot be reached or is overloaded is
+    asked again until ``timeout_s`` have passed for a row.
+
+    Args:
+        url: of the server, as for :class:`hemogat.serving.client.Client`.
+        manifest: the CSV file to read.
+        out: the CSV file to write; an earlier one is replaced.
+        concurrency: requests under way at a time.
+        skip_bad: leave rows out that cannot be used, and list them, instead of stopping.
+        timeout_s: how long one row may take, retries included.
+        progress: draws a bar.
+
+    Raises:
+        InputError: a file or, unless they are skipped, a row cannot be used; names the row. Or
+            the journal holds answers to another manifest, or of another model.
+        ServerError: the server cannot be reached, or failed.
+    """
+    rows = read_rows_to_predict(manifest, out)
+    with (progress or Progress()).stage("Predict", len(rows)) as stage:
+        work = _Work(url, manifest, rows, skip_bad, stage, timeout_s)
+        asyncio.run(work.run(out.with_name(out.name + JOURNAL_SUFFIX), concurrency))
+    answered = [(row, work.answers[row.id]) for row in rows if row.id in work.answers]
+    result = write_predictions(manifest, out, answered, work.skipped, work.labels)
+    out.with_name(out.name + JOURNAL_SUFFIX).unlink()
+    return result
+
+
+class _Work:
+    """The rows, shared out among workers on one event loop."""
+
+    def __init__(
+        self,
+        url: str | None,
+        manifest: Path,
+        rows: list[Row],
+        skip_bad: bool,
+        stage: Stage,
+        timeout_s: float,
+    ) -> None:
+        self.answers: dict[str, _Entry] = {}
+        self.skipped: list[SkippedRow] = []
+        self.labels: tuple[str, ...] = ()
+        self._url = url
+        self._manifest = manifest
+        self._rows = rows
+        self._skip_bad = skip_bad
+        self._stage = stage
+        self._timeout_s = timeout_s
+
+    async def run(self, journal: Path, concurrency: int) -> None:
+        # As many retries as fit into the time: only that counts.
+        async with AsyncClient(self._url, timeout_s=self._timeout_s, retries=10_000) as client:
+            facts = await client.model_facts()
+            self.labels = facts.labels
+            digest = hashlib.sha256(self._manifest.read_bytes()).hexdigest()
+            heading = _Heading(manifest_sha256=digest, bundle_sums=facts.bundle_sums)
+            self.answers = _read_journal(journal, heading)
+            self._stage.advance(len(self.answers))
+            waiting = iter([row for row in self._rows if row.id not in self.answers])
+            with _open_journal(journal, heading, self.answers) as file:
+                workers = [
+                    asyncio.create_task(self._work(client, waiting, file))
+                    for _ in range(concurrency)
+                ]
+                try:
+                    await asyncio.gather(*workers)
+                finally:
+                    for worker in workers:
+                        worker.cancel()
+
+    async def _work(self, client: AsyncClient, waiting: Iterator[Row], journal: TextIO) -> None:
+        for row in waiting:
+            try:
+                audio, text, name = row_inputs(row, self._manifest, self.labels)
+                answer = await client.predict(audio, text, name=name)
+            except InputError as error:
+                if not self._skip_bad:
+                    raise
+                self.skipped.append(SkippedRow(row.id, str(error)))
+            else:
+                entry = _Entry(
+                    id=row.id,
+                    label=answer.label,
+                    probabilities=answer.probabilities,
+                    modalities=answer.modalities,
+                )
+                self.answers[row.id] = entry
+                _append(journal, entry)
+            self._stage.advance()
+
+
+def _append(journal: TextIO, line: Settings) -> None:
+    journal.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
+    journal.flush()
+
+
+def _open_journal(path: Path, heading: _Heading, answers: dict[str, _Entry]) -> TextIO:
+    """Write what is known anew, without a line that a crash cut short; stay open for more."""
+    file = path.open("w", encoding="utf-8")
+    for line in (heading, *answers.values()):
+        _append(file, line)
+    return file
+
+
+def _read_journal(path: Path, heading: _Heading) -> dict[str, _Entry]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # the last is cut
+    if not lines:
+        return {}
+    try:
+        fits = _Heading.model_validate_json(lines[0]) == heading
+        entries = [_Entry.model_validate_json(line) for line in lines[1:]]
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: is not a journal of predictions ({reason:.200}); delete it"
+        ) from error
+    if not fits:
+        raise InputError(
+            f"{path}: holds the answers of an interrupted run with another manifest or model; "
+            "delete it, or name another file to write"
+        )
+    return {entry.id: entry for entry in entries}
