@@ -1,22 +1,64 @@
-"""Embeddings of a whole data set from the encoders."""
+"""Embeddings of a whole data set from the encoders, kept in shards so that none is made twice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hemogat.data.audio import cut_windows
 from hemogat.data.text import TokenizedText, batch_tokens
 from hemogat.model.bank import Embeddings
 from hemogat.model.encoders import AudioEncoder, TextEncoder
-from hemogat.progress import Progress
+from hemogat.progress import Progress, Stage
 from hemogat.training.preparation import PreparedRow
+from hemogat.training.processes import share
 
-_AT_ONCE = 64
+_AT_ONCE = 64  # utterances of a shard, windows of a batch
+_ItemT = TypeVar("_ItemT")
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """A folder of shards, each named by the hash of all that its embeddings depend on.
+
+    That is the encoder's weights and settings, and what enters it: the samples or tokens that
+    decoding and tokenising made of the shard's files and texts. So a shard is right or not found,
+    and any of them may be deleted at any time.
+
+    ``accelerator``: whose processes share the work, through this folder.
+    """
+
+    folder: Path
+    accelerator: Accelerator
+
+    def get(self, key: str) -> Tensor | None:
+        """Return a shard; None if it is not there, or damaged."""
+        try:
+            return load_file(self._path(key))["embeddings"]
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def put(self, key: str, embeddings: Tensor) -> None:
+        """Keep a shard."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._path(key).with_suffix(f".{os.getpid()}")
+        save_file({"embeddings": embeddings.contiguous()}, temporary)
+        os.replace(temporary, self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
 
 
 def extract_embeddings(
@@ -25,22 +67,86 @@ def extract_embeddings(
     text_encoder: TextEncoder,
     window_samples: int,
     progress: Progress,
+    cache: FeatureCache | None = None,
 ) -> Embeddings:
-    """Embed every row, as serving does: mean over windows, one vector per text."""
+    """Embed every row, as serving does: mean over windows, one vector per text.
+
+    With a ``cache``, what it holds is not computed again, and its processes share the rest.
+    """
+    present = torch.tensor([row.present for row in rows], dtype=torch.bool).reshape(-1, 2)
     audio = torch.zeros(len(rows), audio_encoder.dim)
     text = torch.zeros(len(rows), text_encoder.dim)
-    present = torch.zeros(len(rows), 2, dtype=torch.bool)
-    with progress.stage("Extract embeddings", len(rows)) as stage:
-        for start in range(0, len(rows), _AT_ONCE):
-            numbered = list(enumerate(rows))[start : start + _AT_ONCE]
-            heard = {i: row.samples for i, row in numbered if row.samples is not None}
-            written = {i: row.tokens for i, row in numbered if row.tokens is not None}
-            audio[list(heard)] = embed_samples(audio_encoder, [*heard.values()], window_samples)
-            text[list(written)] = embed_texts(text_encoder, [*written.values()])
-            present[list(heard), 0] = True
-            present[list(written), 1] = True
-            stage.advance(len(numbered))
+    heard = [row.samples for row in rows if row.samples is not None]
+    written = [row.tokens for row in rows if row.tokens is not None]
+    with progress.stage("Extract embeddings", len(heard) + len(written)) as stage:
+        audio[present[:, 0]] = _in_shards(
+            heard,
+            lambda part: embed_samples(audio_encoder, part, window_samples),
+            lambda: _identity(audio_encoder, f"windows of {window_samples} samples"),
+            lambda samples: samples.tobytes(),
+            stage,
+            cache,
+        )
+        text[present[:, 1]] = _in_shards(
+            written,
+            lambda part: embed_texts(text_encoder, part),
+            lambda: _identity(text_encoder, f"pooling {text_encoder.pooling}"),
+            lambda tokens: tokens.input_ids.tobytes() + tokens.attention_mask.tobytes(),
+            stage,
+            cache,
+        )
     return Embeddings(audio, text, present)
+
+
+def _in_shards(
+    items: Sequence[_ItemT],
+    embed: Callable[[Sequence[_ItemT]], Tensor],
+    identity: Callable[[], bytes],
+    content: Callable[[_ItemT], bytes],
+    stage: Stage,
+    cache: FeatureCache | None,
+) -> Tensor:
+    """Embed shard by shard: the same batches whether or not some are there, so the same bits."""
+    shards = [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
+    if cache is None:
+        return torch.cat([embed(items[:0]), *_advancing(shards, embed, stage)])
+    encoder = identity()
+    keys = [_key(encoder, map(content, shard)) for shard in shards]
+    for shard, key in share(list(zip(shards, keys, strict=True)), cache.accelerator):
+        if cache.get(key) is None:
+            cache.put(key, embed(shard))
+        stage.advance(len(shard) * cache.accelerator.num_processes)
+    cache.accelerator.wait_for_everyone()
+    stored = [cache.get(key) for key in keys]
+    # A shard that somebody deleted in the meantime is made again.
+    made = [embed(s) if t is None else t for s, t in zip(shards, stored, strict=True)]
+    return torch.cat([embed(items[:0]), *made])
+
+
+def _advancing(
+    shards: Sequence[Sequence[_ItemT]],
+    embed: Callable[[Sequence[_ItemT]], Tensor],
+    stage: Stage,
+) -> Iterator[Tensor]:
+    for shard in shards:
+        yield embed(shard)
+        stage.advance(len(shard))
+
+
+def _identity(encoder: AudioEncoder | TextEncoder, settings: str) -> bytes:
+    """Return a hash of the encoder's architecture, its weights and how it is used."""
+    found = hashlib.sha256(f"{encoder.backbone.config.to_json_string()}\n{settings}".encode())
+    for name, value in encoder.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return found.digest()
+
+
+def _key(encoder: bytes, contents: Iterator[bytes]) -> str:
+    found = hashlib.sha256(encoder)
+    for content in contents:
+        found.update(hashlib.sha256(content).digest())
+    return found.hexdigest()
 
 
 @torch.no_grad()

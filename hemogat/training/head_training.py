@@ -135,7 +135,7 @@ def train_head(
             Trainee(head, optimiser, schedule),
             config,
             train_epoch,
-            lambda: _validate(head, graphs, labels, used),
+            lambda: _validate(head, graphs, used),
             stage,
             files=files,
         )
@@ -157,12 +157,12 @@ def _searching(present: Tensor, flags: _Flags) -> Tensor:
 
 
 @torch.no_grad()
-def _validate(head: FusionHead, graphs: HeadGraphs, labels: int, graph: GraphConfig) -> float:
+def _validate(head: FusionHead, graphs: HeadGraphs, graph: GraphConfig) -> float:
     """Return the weighted F1 of what ``InductiveHead`` gives, with every search done before."""
     bank, e = graphs.train.embeddings, graphs.validation.embeddings
     states = head(bank.audio, bank.text, bank.present, graphs.linked(graph)).states
     hidden = head.config.modality_dropout
-    shares = {_BOTH: 1 - hidden} | ({flags: hidden / 2 for flags in _ONE} if hidden else {})
+    shares = {_BOTH: 1 - hidden} | (dict.fromkeys(_ONE, hidden / 2) if hidden else {})
     score = 0.0
     for flags, share in shares.items():
         present = _searching(e.present, flags)

@@ -1,4 +1,4 @@
-"""The loop that trains encoders and heads: epochs, the best of them, patience, checkpoints, logs."""
+"""The loop that trains encoders and heads: the best epoch, patience, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def train_epochs(
             _count(at, score, trainee.model)
             log(at.epochs, {"loss": loss, "learning_rate": rate, "validation_weighted_f1": score})
             stage.advance(note=_note(loss, score, time.perf_counter() - started_s, utterances))
-            if files.checkpoint and files.writes:
-                if time.monotonic() - saved_s >= files.checkpoint_every_s:
-                    _save(trainee, at, files.checkpoint)
-                    saved_s = time.monotonic()
+            due = time.monotonic() - saved_s >= files.checkpoint_every_s
+            if files.checkpoint and files.writes and due:
+                _save(trainee, at, files.checkpoint)
+                saved_s = time.monotonic()
     trainee.model.load_state_dict(at.model)
     trainee.model.eval()
     return at.best

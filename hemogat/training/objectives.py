@@ -32,7 +32,8 @@ class Classification(nn.Module):
 
     def predict(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Return the label that each embedding is given; ``targets`` are not looked at."""
-        return self.linear(embeddings).argmax(dim=1)
+        logits: Tensor = self.linear(embeddings)
+        return logits.argmax(dim=1)
 
 
 class Contrastive(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from hemogat.config import (
     AudioEncoderConfig,
     BertSize,
-    OptimiserConfig,
+    EncoderTraining,
     TextConfig,
     TextEncoderConfig,
     Wav2Vec2Size,
@@ -71,18 +71,18 @@ def losses(notes: list[str]) -> list[float]:
     return [float(re.findall(r"loss ([\d.]+)", note)[0]) for note in notes]
 
 
-def train_texts(config: OptimiserConfig, progress: Progress) -> tuple[TextEncoder, float]:
+def train_texts(config: EncoderTraining, progress: Progress) -> tuple[TextEncoder, float]:
     torch.manual_seed(0)
     encoder = text_encoder()
-    accuracy = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
-    return encoder, accuracy
+    score = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
+    return encoder, score
 
 
 def test_a_text_encoder_learns_what_words_say(recorded: Recorded) -> None:
     progress = recorded()
-    config = OptimiserConfig(epochs=12, batch_size=8, learning_rate=5e-3, patience=12)
-    encoder, accuracy = train_texts(config, progress)
-    assert accuracy == 1
+    config = EncoderTraining(epochs=12, batch_size=8, learning_rate=5e-3, patience=12)
+    encoder, score = train_texts(config, progress)
+    assert score == 1
     (notes,) = progress.notes.values()
     assert losses(notes)[-1] < 0.5 * losses(notes)[0]
     assert not encoder.training
@@ -98,17 +98,17 @@ def test_a_text_encoder_learns_what_words_say(recorded: Recorded) -> None:
 def test_an_audio_encoder_learns_what_sounds_say(recorded: Recorded) -> None:
     progress = recorded()
     torch.manual_seed(0)
-    config = OptimiserConfig(epochs=15, batch_size=4, learning_rate=3e-3)
-    accuracy = train_audio_encoder(
+    config = EncoderTraining(epochs=15, batch_size=4, learning_rate=3e-3)
+    score = train_audio_encoder(
         audio_encoder(), sounds(24, 0), sounds(8, 1), 2, config, 16_000, progress
     )
-    assert accuracy == 1
+    assert score == 1
     (notes,) = progress.notes.values()
     assert losses(notes)[-1] < losses(notes)[0]
 
 
 def test_one_seed_decides_everything() -> None:
-    config = OptimiserConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+    config = EncoderTraining(epochs=2, batch_size=8, learning_rate=1e-3)
     one, other = (train_texts(config, Progress())[0].state_dict() for _ in range(2))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], atol=0, rtol=0)
@@ -116,7 +116,7 @@ def test_one_seed_decides_everything() -> None:
 
 def test_training_stops_when_validation_does_not_improve(recorded: Recorded) -> None:
     progress = recorded()
-    frozen = OptimiserConfig(epochs=30, batch_size=48, learning_rate=1e-12, patience=3)
+    frozen = EncoderTraining(epochs=30, batch_size=48, learning_rate=1e-12, patience=3)
     train_texts(frozen, progress)
     (notes,) = progress.notes.values()
     assert len(notes) == 4  # the first epoch counts as the best, three more do not beat it
@@ -128,7 +128,7 @@ def test_every_epoch_trains_in_training_mode() -> None:
     encoder = text_encoder()
     modes: list[bool] = []
     encoder.register_forward_pre_hook(lambda module, _: modes.append(module.training))
-    config = OptimiserConfig(epochs=3, batch_size=48, learning_rate=1e-3)
+    config = EncoderTraining(epochs=3, batch_size=48, learning_rate=1e-3)
     train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, Progress())
     # Per epoch: both buckets of the one training batch, then both of the validation set.
     assert modes == [True, True, False, False] * 3
@@ -139,7 +139,7 @@ def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
     torch.manual_seed(0)
     encoder = text_encoder()
     progress = recorded()
-    config = OptimiserConfig(epochs=8, batch_size=8, learning_rate=3e-2, patience=8)
+    config = EncoderTraining(epochs=8, batch_size=8, learning_rate=3e-2, patience=8)
     states: list[dict[str, torch.Tensor]] = []
     encoder.register_forward_pre_hook(
         lambda module, _: (
@@ -150,9 +150,9 @@ def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
     )
     best = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
     (notes,) = progress.notes.values()
-    accuracies = [float(note.split()[-1]) for note in notes]
-    assert best == pytest.approx(max(accuracies), abs=0.006)  # notes are rounded
-    first_best = accuracies.index(max(accuracies))
+    scores = [float(note.split()[-1]) for note in notes]
+    assert best == pytest.approx(max(scores), abs=0.006)  # notes are rounded
+    first_best = scores.index(max(scores))
     kept = states[2 * first_best]  # two buckets, so two forward passes per validation
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(value, kept[name], atol=0, rtol=0)

@@ -11,7 +11,7 @@ import torch
 from hemogat.config import (
     AudioEncoderConfig,
     BertSize,
-    OptimiserConfig,
+    EncoderTraining,
     TextConfig,
     TextEncoderConfig,
     Wav2Vec2Size,
@@ -30,7 +30,7 @@ from hemogat.training.encoder_training import train_audio_encoder, train_text_en
 from hemogat.training.preparation import PreparedRow
 
 TEXT = TextConfig(max_tokens=16, token_buckets=(16,))
-TRAINING = OptimiserConfig(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.1)
+TRAINING = EncoderTraining(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.1)
 KEY_BIASES = ("k_proj.bias", "key.bias", "k_lin.bias")
 Pretrained = Callable[..., str]
 
