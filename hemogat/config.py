@@ -175,6 +175,7 @@ class GraphConfig(Settings):
             update={
                 "k_audio": self.k_audio if graph and head.modalities != "text" else 0,
                 "k_text": self.k_text if graph and head.modalities != "audio" else 0,
+                "labels": self.labels and graph,
             }
         )
 

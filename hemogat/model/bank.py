@@ -53,13 +53,27 @@ class Bank:
 
 
 def transductive(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) -> HeadOutput:
-    """Classify utterances on one graph among themselves (the paper's evaluation)."""
-    e = embeddings
-    neighbours = link_together(e.audio, e.text, e.present, graph.used_by(head.config)).index
+    """Classify utterances on one graph among themselves (the paper's evaluation).
+
+    Raises:
+        ConfigError: k is larger than the other utterances that have the modality, or messages
+            carry labels, which utterances that are asked about do not have.
+    """
+    if graph.used_by(head.config).labels:
+        raise ConfigError(
+            "graph.labels is true: messages carry labels, which only a bank knows; evaluate "
+            "inductively, or use labels: false"
+        )
+    e, neighbours = embeddings, _among_themselves(head, embeddings, graph)
     if graph.direction == "outgoing":
         return head.forward_edges(e.audio, e.text, e.present, edges_of(neighbours, "outgoing"))
     output: HeadOutput = head(e.audio, e.text, e.present, neighbours)
     return output
+
+
+def _among_themselves(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) -> Tensor:
+    e = embeddings
+    return link_together(e.audio, e.text, e.present, graph.used_by(head.config)).index
 
 
 def self_loops_only(head: FusionHead, embeddings: Embeddings) -> HeadOutput:
@@ -71,8 +85,13 @@ def self_loops_only(head: FusionHead, embeddings: Embeddings) -> HeadOutput:
 
 
 @torch.no_grad()
-def freeze_bank(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) -> Bank:
+def freeze_bank(
+    head: FusionHead, embeddings: Embeddings, graph: GraphConfig, *, labels: Tensor | None = None
+) -> Bank:
     """Compute what every bank utterance sends at every layer; ``head`` is left in evaluation mode.
+
+    ``labels``: int64 [M], the bank's own, which messages carry with ``graph.labels: true`` and
+    which nothing reads otherwise.
 
     Raises:
         ConfigError: k is larger than the other rows that have the modality, or the graph's messages
@@ -83,7 +102,14 @@ def freeze_bank(head: FusionHead, embeddings: Embeddings, graph: GraphConfig) ->
             f"graph.direction is {graph.direction}: a new utterance would get no messages, so "
             f"there is no bank for it; evaluate transductively, or use direction: incoming"
         )
-    return Bank(embeddings, transductive(head.eval(), embeddings, graph).states)
+    visible = None
+    if graph.used_by(head.config).labels:
+        if labels is None:
+            raise ConfigError("graph.labels is true, but the bank was given without labels")
+        visible = labels
+    e, neighbours = embeddings, _among_themselves(head, embeddings, graph)
+    output = head.eval()(e.audio, e.text, e.present, neighbours, visible_labels=visible)
+    return Bank(embeddings, output.states)
 
 
 class InductiveOutput(NamedTuple):

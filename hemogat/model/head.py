@@ -13,6 +13,8 @@ from hemogat.contract import MODALITIES, Modality
 from hemogat.model.cmt import CrossAttentionBlock, CrossModalTransformer
 from hemogat.model.hm_gat import HMGAT, GraphOutput
 
+HIDDEN = -1  # in place of a label
+
 
 @dataclass(frozen=True)
 class HeadOutput:
@@ -44,14 +46,27 @@ class FusionHead(nn.Module):
     projection alone and CMT is one self-attention block; the other embedding is not read. With
     ``modules: no_gnn`` the CMT features are classified alone, with ``no_cmt`` the graph's.
 
+    With ``label_messages`` a node whose label is visible adds a learned vector of that label to
+    its features, and so to all that it sends (masked label prediction, Shi et al. 2021, UniMP).
+    Who is asked about keeps its label hidden; CMT never sees one.
+
     Shapes:
         audio, text: [N, audio_dim], [N, text_dim]
         present: bool [N, 2] (audio, text)
         neighbours: int64 [N, K], -1 where masked
         bank_states: per layer [M, state_width]; None: neighbours are among the N utterances
+        visible_labels: int64 [N], ``HIDDEN`` where hidden; None: all are hidden
     """
 
-    def __init__(self, audio_dim: int, text_dim: int, labels: int, head: HeadConfig) -> None:
+    def __init__(
+        self,
+        audio_dim: int,
+        text_dim: int,
+        labels: int,
+        head: HeadConfig,
+        *,
+        label_messages: bool = False,
+    ) -> None:
         super().__init__()
         self.config = head
         width = head.hidden
@@ -70,6 +85,9 @@ class FusionHead(nn.Module):
         if head.modules != "no_cmt":
             self.cmt = cmt(width, head.heads, head.dropout)
         self.gnn = HMGAT(width * len(self.uses), head) if head.modules != "no_gnn" else None
+        self.label_embedding: nn.Embedding | None = None
+        if label_messages and self.gnn is not None:
+            self.label_embedding = nn.Embedding(labels, width * len(self.uses))
         features = (self.gnn is not None) + len(self.uses) * (self.cmt is not None)
         self.mlp = nn.Sequential(
             nn.Linear(width * features, width),
@@ -86,12 +104,15 @@ class FusionHead(nn.Module):
         present: Tensor,
         neighbours: Tensor,
         bank_states: Sequence[Tensor] | None = None,
+        *,
+        visible_labels: Tensor | None = None,
     ) -> HeadOutput:
         """Return logits, attention and what the utterances would send to neighbours."""
         projected = self._project(audio, text, present)
         graph = None
         if self.gnn is not None:
-            graph = self.gnn(_nodes(projected), neighbours, bank_states)
+            nodes = self._with_labels(_nodes(projected), visible_labels)
+            graph = self.gnn(nodes, neighbours, bank_states)
         return self._classify(projected, graph)
 
     def forward_edges(
@@ -103,6 +124,12 @@ class FusionHead(nn.Module):
         if self.gnn is not None:
             graph = self.gnn.forward_edges(_nodes(projected), edges)
         return self._classify(projected, graph)
+
+    def _with_labels(self, nodes: Tensor, labels: Tensor | None) -> Tensor:
+        if self.label_embedding is None or labels is None:
+            return nodes
+        visible = (labels != HIDDEN).unsqueeze(1)
+        return nodes + self.label_embedding(labels.clamp(min=0)) * visible
 
     def _classify(self, projected: dict[str, Tensor], graph: GraphOutput | None) -> HeadOutput:
         features = [] if graph is None else [graph.hidden[-1]]

@@ -79,7 +79,7 @@ def answer_split(
     features = features or run.features(split)
     if not len(features.labels):
         raise InputError(f"{run.path}: has no utterances in split {split!r}; name another one")
-    judge = _Judge(run, run.features("train").embeddings, features, graph)
+    judge = _Judge(run, run.features("train"), features, graph)
     seeds = run.record.seeds
     heads = run.record.heads if graph.direction == "incoming" else {FULL: run.record.heads[FULL]}
     rows: list[Answers] = []
@@ -127,10 +127,12 @@ class _Judge:
     """
 
     def __init__(
-        self, run: RunDirectory, bank: Embeddings, split: Features, graph: GraphConfig
+        self, run: RunDirectory, train: Features, split: Features, graph: GraphConfig
     ) -> None:
+        bank = train.embeddings
         self._run = run
         self._bank = bank
+        self._bank_labels = train.labels
         self._split = split
         self._graph = graph
         self._tables = (
@@ -205,7 +207,9 @@ class _Judge:
         """Return what :func:`hemogat.model.bank.freeze_bank` keeps, without searching again."""
         e = self._bank
         states: tuple[Tensor, ...]
-        states = head(e.audio, e.text, e.present, self._among_bank(used)).states
+        labels = self._bank_labels if used.labels else None
+        among = self._among_bank(used)
+        states = head(e.audio, e.text, e.present, among, visible_labels=labels).states
         return states
 
     def _has(self, inputs: Inputs) -> Tensor:

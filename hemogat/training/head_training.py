@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
-from hemogat.model.head import FusionHead
+from hemogat.model.head import HIDDEN, FusionHead
 from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
 from hemogat.training.metrics import weighted_f1
 from hemogat.training.run_directory import Features
 
+HIDDEN_LABELS = 0.5  # of the training utterances, drawn anew each epoch
 _Flags = tuple[bool, bool]  # audio, text: what utterances that have both search with
 _BOTH: _Flags = (True, True)
 _ONE: tuple[_Flags, ...] = ((True, False), (False, True))
@@ -95,7 +97,8 @@ def train_head(
     is what serving does: neighbours from the bank of training utterances. Its weighted F1 picks
     the epoch; Adam's rate drops tenfold on a plateau. A head with modality dropout is validated on
     what it will be asked: ``modality_dropout`` of the score is that of the same utterances with
-    audio only and with text only.
+    audio only and with text only. With ``graph.labels`` each epoch hides the labels of
+    ``HIDDEN_LABELS`` of the utterances from everyone and learns from those; the others send theirs.
 
     Args:
         name: of the head, for the progress bar.
@@ -113,7 +116,9 @@ def train_head(
     graphs = graphs or HeadGraphs(train, validation)
     used = graph.used_by(head_config)
     graphs.linked(used)  # refuses a k that is too large
-    head = FusionHead(e.audio.shape[1], e.text.shape[1], labels, head_config).to(e.audio.device)
+    head = FusionHead(
+        e.audio.shape[1], e.text.shape[1], labels, head_config, label_messages=used.labels
+    ).to(e.audio.device)
     optimiser = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -123,8 +128,14 @@ def train_head(
 
     def train_epoch(_: object) -> float:
         present = _hide_modalities(e.present, head_config.modality_dropout)
-        output = head(e.audio, e.text, present, graphs.linked_with(used, present))
-        loss = F.cross_entropy(output.logits, train.labels, label_smoothing=config.label_smoothing)
+        neighbours = graphs.linked_with(used, present)
+        if used.labels:
+            asked, visible = _hide_labels(train.labels)
+            output = head(e.audio, e.text, present, neighbours, visible_labels=visible)
+            logits, truth = output.logits[asked], train.labels[asked]
+        else:
+            logits, truth = head(e.audio, e.text, present, neighbours).logits, train.labels
+        loss = F.cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -150,6 +161,15 @@ def _hide_modalities(present: Tensor, rate: float) -> Tensor:
     return present & ~torch.stack([hidden & audio, hidden & ~audio], dim=1)
 
 
+def _hide_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw ``HIDDEN_LABELS`` of the rows: return their numbers, and labels that hide theirs."""
+    order = torch.randperm(len(labels)).to(labels.device)  # the same on every device
+    asked = order[: math.ceil(HIDDEN_LABELS * len(labels))]
+    visible = labels.clone()
+    visible[asked] = HIDDEN
+    return asked, visible
+
+
 def _searching(present: Tensor, flags: _Flags) -> Tensor:
     """Return ``present`` [N, 2] with the rows that have both reduced to ``flags``."""
     kept = torch.tensor(flags, device=present.device)
@@ -160,7 +180,13 @@ def _searching(present: Tensor, flags: _Flags) -> Tensor:
 def _validate(head: FusionHead, graphs: HeadGraphs, graph: GraphConfig) -> float:
     """Return the weighted F1 of what ``InductiveHead`` gives, with every search done before."""
     bank, e = graphs.train.embeddings, graphs.validation.embeddings
-    states = head(bank.audio, bank.text, bank.present, graphs.linked(graph)).states
+    states = head(
+        bank.audio,
+        bank.text,
+        bank.present,
+        graphs.linked(graph),
+        visible_labels=graphs.train.labels if graph.labels else None,
+    ).states
     hidden = head.config.modality_dropout
     shares = {_BOTH: 1 - hidden} | (dict.fromkeys(_ONE, hidden / 2) if hidden else {})
     score = 0.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from hemogat.config import HeadConfig, Recipe, Settings
@@ -23,8 +24,10 @@ from hemogat.model.encoders import (
     load_text_encoder,
 )
 from hemogat.model.head import FusionHead
+from hemogat.training.preparation import SkippedRow
 
 RECORD_FILE = "run.json"
+_VALIDATION_F1 = "validation_weighted_f1"
 FULL = "full"  # the head that is exported; the others are controls
 
 
@@ -41,7 +44,7 @@ class RunRecord(Settings):
 
     A run imported from a checkpoint has no ``manifest``: nobody said what its rows were made of.
     ``seeds``: what each kind of head was trained with; ``best_seed``: the one whose full head
-    validated best, which is exported.
+    validated best, which is exported. ``skipped``: utterances left out, unreadable.
     """
 
     recipe: Recipe
@@ -50,6 +53,7 @@ class RunRecord(Settings):
     heads: dict[str, HeadConfig]
     seeds: tuple[int, ...]
     best_seed: int
+    skipped: tuple[SkippedRow, ...] = ()
     created_utc: str
     versions: dict[str, str]
 
@@ -105,10 +109,15 @@ class RunDirectory:
     def head(self, name: str = FULL, seed: int | None = None) -> FusionHead:
         """Load the head called ``name``, in evaluation mode; ``seed``: None for the best one."""
         audio_dim, text_dim = self._tensors["audio"].shape[1], self._tensors["text"].shape[1]
+        recipe, config = self.record.recipe, self.record.heads[name]
         head = FusionHead(
-            audio_dim, text_dim, len(self.record.recipe.labels), self.record.heads[name]
+            audio_dim,
+            text_dim,
+            len(recipe.labels),
+            config,
+            label_messages=recipe.graph.used_by(config).labels,
         )
-        path = _head_path(self.path, name, self.record.best_seed if seed is None else seed)
+        path = head_path(self.path, name, self.record.best_seed if seed is None else seed)
         try:
             head.load_state_dict(_load(path))
         except RuntimeError as error:
@@ -140,12 +149,31 @@ def save_features(folder: Path, embeddings: Embeddings) -> None:
     save_file(tensors, folder / "features.safetensors")
 
 
-def save_head(folder: Path, name: str, seed: int, head: FusionHead) -> None:
-    """Write a head's weights into a run directory that is being made."""
-    path = _head_path(folder, name, seed)
+def save_head(
+    folder: Path, name: str, seed: int, head: FusionHead, validation_f1: float | None = None
+) -> None:
+    """Write a head's weights, and how well it validated, into a run directory being made."""
+    path = head_path(folder, name, seed)
     path.parent.mkdir(exist_ok=True)
     state = {key: value.contiguous() for key, value in head.state_dict().items()}
-    save_file(state, path)
+    metadata = None if validation_f1 is None else {_VALIDATION_F1: repr(validation_f1)}
+    temporary = path.with_suffix(".new")
+    save_file(state, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def validation_f1(folder: Path, name: str, seed: int) -> float:
+    """Return how well a head validated that was saved with that.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    path = head_path(folder, name, seed)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return float(file.metadata()[_VALIDATION_F1])
+    except (OSError, SafetensorError, TypeError, KeyError) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); train again") from error
 
 
 def save_record(folder: Path, record: RunRecord) -> None:
@@ -154,7 +182,8 @@ def save_record(folder: Path, record: RunRecord) -> None:
     (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _head_path(folder: Path, name: str, seed: int) -> Path:
+def head_path(folder: Path, name: str, seed: int) -> Path:
+    """Return the file of a head's weights."""
     return folder / "heads" / f"{name}-seed{seed}.safetensors"
 
 
