@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hemogat.contract import Engine, Precision
-from hemogat.errors import ConfigError, IncompleteError
+from hemogat.errors import ConfigError
 from hemogat.runtime.bundle import Bundle, GraphName
 from hemogat.runtime.engine_session import Arrays, EngineSession
 from hemogat.runtime.onnx_session import OnnxSession
 from hemogat.runtime.openvino_session import OpenVINOSession
+from hemogat.runtime.tensorrt_session import TensorRTSession
 
 __all__ = ["Arrays", "EngineSession", "open_graph", "open_session"]
 
@@ -41,7 +44,7 @@ def open_graph(
         path: the model file of ``engine``.
         engine: what runs it.
         threads: how many threads one run may use; None: as many as there are cores.
-        device: ``auto``, ``cpu``, or for ONNX Runtime ``cuda[:n]`` or ``tensorrt[:n]``.
+        device: ``auto``, ``cpu``, ``cuda[:n]``, or for ONNX Runtime ``tensorrt[:n]``.
 
     Raises:
         BundleError: the engine cannot load the file.
@@ -54,7 +57,7 @@ def open_graph(
         if device not in ("auto", "cpu"):
             raise ConfigError(f"device {device}: engine openvino runs on cpu; use engine onnx")
         return OpenVINOSession(path, threads=threads)
-    raise IncompleteError(
-        f"{path}: TensorRT plans run in tritonserver only; in process, use engine onnx with "
-        f"device tensorrt"
-    )
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cuda") or not (number or "0").isdecimal():
+        raise ConfigError(f"device {device}: engine trt runs on a GPU; say auto or cuda[:n]")
+    return TensorRTSession(Path(path), device=int(number or 0))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,12 @@ def test_inputs_need_not_be_contiguous(tiny_bundle: Path) -> None:
     assert_allclose(one, other, rtol=0)
 
 
-def test_engines_that_cannot_run_here_are_refused() -> None:
+def test_engines_that_cannot_run_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="openvino runs on cpu"):
         open_graph("model.xml", "openvino", device="cuda")
-    with pytest.raises(IncompleteError, match="tritonserver only"):
-        open_graph("model.plan", "trt")
+    for device in ("cpu", "cuda:x"):
+        with pytest.raises(ConfigError, match="engine trt runs on a GPU; say auto or cuda"):
+            open_graph("model.plan", "trt", device=device)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(IncompleteError, match="tensorrt cannot be imported"):
+        open_graph("model.plan", "trt", device="cuda:0")
