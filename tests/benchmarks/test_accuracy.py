@@ -20,6 +20,7 @@ def test_a_bundle_recognises_what_its_run_does(
     found = evaluate_bundle(tiny_bundle, tiny_manifest, split)
     expected = evaluate_run(RunDirectory.open(tiny_run), split)
     assert (found.name, found.split, found.labels) == ("tiny", split, expected.labels)
+    assert found.best_seed == expected.best_seed
     served = [row for row in expected.rows if (row.head, row.graph) == ("full", "inductive")]
     assert [row.inputs for row in found.rows] == [row.inputs for row in served]
     for row, its_run in zip(found.rows, served, strict=True):
