@@ -7,18 +7,16 @@ attention. Elementwise work is not counted, as nowhere in the field.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from hemogat.config import GraphConfig, HeadConfig, Settings, TextConfig
 from hemogat.contract import WINDOW_SAMPLES
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.model.head import FusionHead
+from hemogat.model.macs import count_macs, head_macs, parameter_count
 
 Gnn = Literal["gat", "gcn", "sage"]
 Preset = Literal["base"]
@@ -65,7 +63,9 @@ def variant_costs(
         audio, text = _base_encoders()
         windows = torch.empty(1, WINDOW_SAMPLES)
         tokens = torch.empty(1, TOKENS, dtype=torch.int64)
-        encoders = _sum(_count(lambda: audio(windows)), _count(lambda: text(tokens, tokens)))
+        encoders = _sum(
+            count_macs(lambda: audio(windows)), count_macs(lambda: text(tokens, tokens))
+        )
         return [_variant(gnn, nodes, bank_rows, audio, text, encoders) for gnn in get_args(Gnn)]
 
 
@@ -81,25 +81,16 @@ def _variant(
     slots = GraphConfig().slots
 
     def run(rows: int) -> dict[str, int]:
-        return _count(
-            lambda: head(
-                torch.empty(rows, audio.dim),
-                torch.empty(rows, text.dim),
-                torch.empty(rows, 2, dtype=torch.bool),
-                torch.empty(rows, slots, dtype=torch.int64),
-            )
-        )
+        return head_macs(head, audio.dim, text.dim, rows, slots)
 
-    # One node with its neighbours' states at hand costs what a node of the whole graph does:
-    # every node is projected once, whoever reads it.
     per_node, graph = run(1), run(nodes)
     everything = _sum(encoders, graph)
     search = bank_rows * (audio.dim + text.dim)
     return VariantCost(
         gnn=gnn,
         nodes=nodes,
-        head_params=_parameters(head),
-        encoder_params=_parameters(audio) + _parameters(text),
+        head_params=parameter_count(head),
+        encoder_params=parameter_count(audio) + parameter_count(text),
         head_macs_per_node=sum(per_node.values()),
         encoder_macs=sum(encoders.values()),
         total_macs=sum(everything.values()),
@@ -118,18 +109,6 @@ def _base_encoders() -> tuple[AudioEncoder, TextEncoder]:
     return AudioEncoder(audio).eval(), TextEncoder(text, TextConfig()).eval()
 
 
-def _count(run: Callable[[], object]) -> dict[str, int]:
-    """Return MACs by operator."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        run()
-    counted = counter.get_flop_counts()["Global"]
-    return {str(operator): flops // 2 for operator, flops in counted.items()}
-
-
 def _sum(*counts: dict[str, int]) -> dict[str, int]:
     names = {name for count in counts for name in count}
     return {name: sum(count.get(name, 0) for count in counts) for name in names}
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

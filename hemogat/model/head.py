@@ -129,7 +129,8 @@ class FusionHead(nn.Module):
         if self.label_embedding is None or labels is None:
             return nodes
         visible = (labels != HIDDEN).unsqueeze(1)
-        return nodes + self.label_embedding(labels.clamp(min=0)) * visible
+        sent: Tensor = nodes + self.label_embedding(labels.clamp(min=0)) * visible
+        return sent
 
     def _classify(self, projected: dict[str, Tensor], graph: GraphOutput | None) -> HeadOutput:
         features = [] if graph is None else [graph.hidden[-1]]
