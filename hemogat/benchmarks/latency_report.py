@@ -78,9 +78,9 @@ class LatencyReport(Settings):
             "",
             *(f"- {condition}" for condition in self.conditions()),
             "",
-            _markdown_row(TABLE_COLUMNS),
-            _markdown_row(["---", "---", *["---:"] * (len(TABLE_COLUMNS) - 2)]),
-            *(_markdown_row(row) for row in self.table_rows()),
+            markdown_row(TABLE_COLUMNS),
+            markdown_row(["---", "---", *["---:"] * (len(TABLE_COLUMNS) - 2)]),
+            *(markdown_row(row) for row in self.table_rows()),
             "",
         ]
         return "\n".join(lines)
@@ -92,7 +92,7 @@ class LatencyReport(Settings):
             for protocol, stages in self.triton.stages.items():
                 places[f"Triton {_PROTOCOL_NAMES[protocol]}"] = stages
         return [
-            (place, stage, *_cells(summary))
+            (place, stage, *summary_cells(summary))
             for place, stages in places.items()
             for stage, summary in stages.items()
         ]
@@ -137,18 +137,20 @@ def write_report(report: LatencyReport, folder: Path) -> Path:
         f"{machine.cores}c",
         *threads,
     ]
-    path = folder / ("-".join(_slug(condition) for condition in conditions) + ".json")
+    path = folder / ("-".join(slug(condition) for condition in conditions) + ".json")
     write_atomic(path, report.to_json())
     write_atomic(path.with_suffix(".md"), report.to_markdown())
     return path
 
 
-def _cells(summary: LatencySummary) -> tuple[str, ...]:
+def summary_cells(summary: LatencySummary) -> tuple[str, ...]:
+    """Return the figures of one row, in the order of TABLE_COLUMNS."""
     times_ms = (summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms, summary.mean_ms)
     return (*(f"{time_ms:.2f}" for time_ms in times_ms), str(summary.n))
 
 
-def _markdown_row(cells: tuple[str, ...] | list[str]) -> str:
+def markdown_row(cells: tuple[str, ...] | list[str]) -> str:
+    """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -160,6 +162,6 @@ def _spread(spread: Spread | None) -> str:
     return f"{spread.smallest} to {spread.largest} (median {spread.median:g})"
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """Return ``name`` as it can stand in a file name."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")

@@ -26,7 +26,6 @@ IrPrecision = Literal["fp32", "bf16", "int8"]
 Feeds = Sequence[Mapping[str, NDArray[Any]]]
 # Whether each utterance is decided as by the reference, given what runs the candidate graph.
 Judge = Callable[[Callable[[Arrays], Arrays]], Sequence[bool]]
-_WEIGHTED = ("MatMul", "Convolution", "GroupConvolution")
 
 
 def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: Feeds = ()) -> Path:
@@ -56,7 +55,7 @@ def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: 
 
 @dataclass(frozen=True)
 class AccuracyAware:
-    """An int8 graph, and the weighted layers that it keeps in float because they flip decisions."""
+    """An int8 graph, and the layers put back to float because they flipped decisions."""
 
     path: Path
     restored: tuple[str, ...]
@@ -69,7 +68,6 @@ def quantise_accuracy_aware(
 
     NNCF ranks the layers by what each does to the judged share and puts back one more at a time,
     until the share is high enough or no layer is left: what comes back may still fail a gate.
-    Embedding tables stay int8.
 
     Args:
         onnx_path: as for :func:`convert`.
@@ -108,14 +106,12 @@ def quantise_accuracy_aware(
 
 
 def quantised_layers(model: Any) -> set[str]:
-    """Return the names of the matrix products and convolutions that a model runs in int8."""
+    """Return the names of the operations that a model gives int8: products, tables, sums."""
     return {
         node.get_friendly_name()
         for node in model.get_ops()
-        if node.get_type_name() in _WEIGHTED
-        and any(
-            source.get_node().get_type_name() == "FakeQuantize"
-            for source in node.input_values()[:1]
+        if any(
+            source.get_node().get_type_name() == "FakeQuantize" for source in node.input_values()
         )
     }
 

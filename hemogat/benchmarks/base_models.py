@@ -1,0 +1,120 @@
+"""The base preset: wav2vec2-base, BERT-base and the authors' head, with random weights.
+
+Speed does not depend on the weights' values. What it does depend on, the bank's embeddings, come
+in clusters as trained ones do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2Model
+
+from hemogat.config import GraphConfig, HeadConfig, TextConfig
+from hemogat.contract import WINDOW_SAMPLES
+from hemogat.export.onnx_graphs import export_audio_encoder, export_fusion, export_text_encoder
+from hemogat.model.bank import Bank, Embeddings, InductiveHead, freeze_bank
+from hemogat.model.encoders import AudioEncoder, TextEncoder
+from hemogat.model.head import FusionHead
+from hemogat.runtime.bundle import GraphName
+from hemogat.runtime.engine_session import Arrays
+
+DIM = 768
+LABELS = 4
+TOKENS = 16
+PADDED_TOKENS = 128  # what the authors' fine-tuning pads to
+OPSET = 20
+_VOCABULARY = (1000, 30_000)  # of BERT: real word pieces
+_CLUSTERS = 256
+_SPREAD = 0.5  # of a cluster, where the clusters' centres have 1
+_FROZEN_UP_TO_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class BaseModels:
+    """The torch reference of the base preset, ready for evaluation."""
+
+    audio_encoder: AudioEncoder
+    text_encoder: TextEncoder
+    head: InductiveHead
+    bank: Bank
+
+
+def build_base_models(bank_rows: int, seed: int = 0) -> BaseModels:
+    """Build both encoders, the head and a bank of clustered rows."""
+    torch.manual_seed(seed)
+    audio, text = Wav2Vec2Model(Wav2Vec2Config()), BertModel(BertConfig())
+    for backbone in (audio, text):
+        backbone.set_attn_implementation("eager")
+    head, bank = build_head(bank_rows, seed)
+    return BaseModels(
+        AudioEncoder(audio).eval(),
+        TextEncoder(text, TextConfig()).eval(),
+        InductiveHead(head, bank, GraphConfig()).eval(),
+        bank,
+    )
+
+
+def build_head(bank_rows: int, seed: int = 0) -> tuple[FusionHead, Bank]:
+    """Build a head and its bank; a large bank's states are random numbers, which take no longer."""
+    torch.manual_seed(seed)
+    head = FusionHead(DIM, DIM, LABELS, HeadConfig()).eval()
+    embeddings = clustered_embeddings(bank_rows, seed)
+    if bank_rows <= _FROZEN_UP_TO_ROWS:
+        return head, freeze_bank(head, embeddings, GraphConfig())
+    probe = freeze_bank(head, embeddings[:16], GraphConfig()).states
+    return head, Bank(embeddings, tuple(torch.randn(bank_rows, s.shape[1]) for s in probe))
+
+
+def clustered_embeddings(rows: int, seed: int = 0) -> Embeddings:
+    """Return embeddings around random centres, another cluster in each modality."""
+    random = torch.Generator().manual_seed(seed)
+
+    def modality() -> torch.Tensor:
+        centres = torch.randn(_CLUSTERS, DIM, generator=random)
+        chosen = centres[torch.randint(_CLUSTERS, (rows,), generator=random)]
+        return chosen + _SPREAD * torch.randn(rows, DIM, generator=random)
+
+    return Embeddings(modality(), modality(), torch.ones(rows, 2, dtype=torch.bool))
+
+
+def write_graphs(models: BaseModels, folder: Path) -> dict[GraphName, Path]:
+    """Export all three graphs as fp32 ONNX, each into a folder of its own."""
+    return {
+        "audio_encoder": export_audio_encoder(
+            models.audio_encoder, folder / "audio_encoder", OPSET
+        ),
+        "text_encoder": export_text_encoder(models.text_encoder, folder / "text_encoder", OPSET),
+        "fusion": export_fusion(
+            models.head.head, models.bank, GraphConfig(), folder / "fusion", OPSET
+        ),
+    }
+
+
+def sample_feeds(tokens: int = TOKENS, seed: int = 0) -> dict[GraphName, Arrays]:
+    """Return one window, one text of 16 tokens padded to ``tokens``, one pair of embeddings."""
+    random = np.random.default_rng(seed)
+    ids = np.zeros((1, tokens), np.int64)
+    ids[:, :TOKENS] = random.integers(*_VOCABULARY, (1, TOKENS))
+    return {
+        "audio_encoder": {
+            "windows": random.standard_normal((1, WINDOW_SAMPLES)).astype(np.float32)
+        },
+        "text_encoder": {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)},
+        "fusion": {
+            "audio_embedding": random.standard_normal((1, DIM)).astype(np.float32),
+            "text_embedding": random.standard_normal((1, DIM)).astype(np.float32),
+            "present": np.ones((1, 2), np.bool_),
+        },
+    }
+
+
+def calibration_feeds(samples: int) -> Mapping[GraphName, tuple[Arrays, ...]]:
+    """Return inputs for int8; noise, as the weights are random too."""
+    drawn = [sample_feeds(seed=seed) for seed in range(samples)]
+    graphs: tuple[GraphName, ...] = ("audio_encoder", "text_encoder", "fusion")
+    return {graph: tuple(feeds[graph] for feeds in drawn) for graph in graphs}

@@ -1,0 +1,168 @@
+"""The report on engines: what was measured on the base preset, and how it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from hemogat.benchmarks.authors_way import TransductiveLatency
+from hemogat.benchmarks.environment import Environment, LoadAverage
+from hemogat.benchmarks.latency import Latencies
+from hemogat.benchmarks.latency_report import TABLE_COLUMNS, markdown_row, slug, summary_cells
+from hemogat.config import NonNegativeInt, PositiveInt, Settings
+from hemogat.files import write_atomic
+
+_TORCH, _ONNX_FP32 = "torch", "ONNX Runtime fp32"
+
+
+class EngineSettings(Settings):
+    """What to run and how often.
+
+    ``rounds``: how often every candidate runs, taking turns, after ``warm_up_rounds``.
+    ``threads``: how many one graph may use; None: as many as there are cores. ``larger_banks``:
+    rows of further banks, against which the fusion graph alone is timed.
+    """
+
+    bank_rows: PositiveInt = 4407
+    larger_banks: tuple[PositiveInt, ...] = (44_070,)
+    threads: PositiveInt | None = None
+    rounds: PositiveInt = 50
+    warm_up_rounds: NonNegativeInt = 5
+    calibration_samples: PositiveInt = 64
+    transductive_rounds: PositiveInt = 3
+
+
+class EngineLatency(Settings):
+    """One engine and precision; ``tokens`` is what the text was padded to.
+
+    ``peak_memory_mib``: of a process that loads the graphs and runs each once; like the size, None
+    for torch, whose models are built in place.
+    """
+
+    name: str
+    tokens: PositiveInt
+    stages: Latencies
+    size_mib: float | None
+    peak_memory_mib: float | None
+
+
+class BankLatency(Settings):
+    """The fusion graph of one engine against a larger bank."""
+
+    rows: PositiveInt
+    fusion: EngineLatency
+
+
+class EngineReport(Settings):
+    """Engines side by side on one machine, weights random.
+
+    ``export_s``: building the models, and writing and loading all engines. ``skipped``: what
+    cannot run here, with the reason.
+    """
+
+    schema_version: Literal[1] = 1
+    created_utc: str
+    environment: Environment
+    load_average_before: LoadAverage
+    load_average_after: LoadAverage
+    settings: EngineSettings
+    export_s: float
+    engines: tuple[EngineLatency, ...]
+    skipped: dict[str, str]
+    larger_banks: tuple[BankLatency, ...]
+    transductive: TransductiveLatency
+
+    def to_json(self) -> str:
+        """Return the report as JSON text; ``model_validate_json`` reads it back."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Return one row of cells for each engine and stage, in the order of TABLE_COLUMNS."""
+        rows = [
+            (engine.name, stage, *summary_cells(summary))
+            for engine in self.engines
+            for stage, summary in engine.stages.items()
+        ]
+        for bank in self.larger_banks:
+            name = f"{bank.fusion.name}, {bank.rows} bank rows"
+            rows.append((name, "fusion", *summary_cells(bank.fusion.stages["fusion"])))
+        paths = self.transductive
+        for name, summary in (
+            ("authors' way, graph", paths.authors_graph),
+            ("authors' way, forward", paths.authors_forward),
+            ("our transductive path", paths.ours_total),
+        ):
+            rows.append((name, f"{paths.nodes} nodes", *summary_cells(summary)))
+        return rows
+
+    def ratio_rows(self) -> list[tuple[str, ...]]:
+        """Return, for each engine: times faster end to end, size and peak memory."""
+        torch_engines = [e for e in self.engines if e.name.startswith(_TORCH)]
+        onnx = [e for e in self.engines if e.name == _ONNX_FP32]
+        return [
+            (
+                engine.name,
+                f"{_p50_ms(engine):.1f}",
+                *(f"{_p50_ms(base) / _p50_ms(engine):.2f}" for base in (*torch_engines, *onnx)),
+                "" if engine.size_mib is None else f"{engine.size_mib:.0f}",
+                "" if engine.peak_memory_mib is None else f"{engine.peak_memory_mib:.0f}",
+            )
+            for engine in self.engines
+        ]
+
+    def ratio_columns(self) -> tuple[str, ...]:
+        """Return the names of the columns of :meth:`ratio_rows`."""
+        bases = [e.name for e in self.engines if e.name.startswith(_TORCH) or e.name == _ONNX_FP32]
+        times = (f"times faster than {name}" for name in bases)
+        return ("engine", "end to end p50 ms", *times, "size MiB", "peak memory MiB")
+
+    def conditions(self) -> list[str]:
+        """Return what the figures depend on, one line each."""
+        machine, settings, paths = self.environment, self.settings, self.transductive
+        threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
+        fusion_ms = min(e.stages["fusion"].p50_ms for e in self.engines)
+        ratio = paths.authors_total.p50_ms / fusion_ms
+        ours = paths.ours_total.p50_ms / fusion_ms
+        return [
+            f"{machine.cpu}, {machine.cores} cores ({', '.join(machine.cpu_flags)}); {machine.os}",
+            ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+            + (f"; commit {machine.git_commit}" if machine.git_commit else ""),
+            f"random weights of wav2vec2-base and BERT-base; 1 window of 1 s, 16 tokens; bank of "
+            f"{settings.bank_rows} rows; threads per graph: {threads}",
+            f"{settings.rounds} rounds, the engines taking turns, after "
+            f"{settings.warm_up_rounds} of warm-up; int8 calibrated on "
+            f"{settings.calibration_samples} samples; building all engines took "
+            f"{self.export_s:.0f} s",
+            f"load average (1 minute) {self.load_average_before[0]:g} before, "
+            f"{self.load_average_after[0]:g} after",
+            f"one new utterance among {paths.nodes} nodes: the authors' way takes {ratio:.0f} "
+            f"times as long as the fastest fusion graph here, our transductive path {ours:.0f} "
+            f"times",
+            *(f"not measured: {name}: {reason}" for name, reason in self.skipped.items()),
+        ]
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown: conditions, ratios, all figures."""
+        lines = ["# Latency of the base preset", ""]
+        lines += [f"- {condition}" for condition in self.conditions()]
+        tables = (
+            (self.ratio_columns(), self.ratio_rows(), 1),
+            (TABLE_COLUMNS, self.table_rows(), 2),
+        )
+        for columns, rows, names in tables:
+            rule = ["---"] * names + ["---:"] * (len(columns) - names)
+            lines += ["", markdown_row(columns), markdown_row(rule), *map(markdown_row, rows)]
+        return "\n".join([*lines, ""])
+
+
+def write_engine_report(report: EngineReport, folder: Path) -> Path:
+    """Write the report as JSON and Markdown, its conditions in the file name; return the JSON."""
+    machine = report.environment
+    path = folder / f"engines-base-{slug(machine.cpu)}-{machine.cores}c.json"
+    write_atomic(path, report.to_json())
+    write_atomic(path.with_suffix(".md"), report.to_markdown())
+    return path
+
+
+def _p50_ms(engine: EngineLatency) -> float:
+    return engine.stages["end_to_end"].p50_ms
