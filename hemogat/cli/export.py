@@ -12,8 +12,8 @@ from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
 from hemogat.contract import Engine, Precision
 
 if TYPE_CHECKING:
-    from hemogat.export.parity import ParityReport
     from hemogat.export_config import ExportConfig
+    from hemogat.runtime.parity_report import ParityReport
 
 
 def export(
@@ -38,17 +38,32 @@ def export(
         Path | None,
         typer.Option(help="Bundle to write.", show_default="build/RECIPE/bundle"),
     ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Manifest of utterances to compare on.",
+            show_default="the run's test split; all splits if it has fewer than 500",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where ONNX Runtime is judged: auto, cpu or cuda[:n].", show_default="cpu"
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a run to a bundle, through the parity gate.
 
-    The exported graphs must give what the torch reference gives on the run's
-    test utterances, decisions included; otherwise nothing is written.
+    The exported graphs must give what the torch reference gives on real
+    utterances, decisions included; otherwise no engine is written, only a
+    report. A bundle of the same run keeps its other engines; one of another
+    run is replaced.
     """
     from hemogat.progress import Progress
     from hemogat.workspace import default_bundle, find_latest
 
-    config = _config(recipe, engine, precision)
+    config = _config(recipe, engine, precision, device)
     if run is None:
         run = find_latest("run.json")
         remark(f"latest run: {run}")
@@ -58,43 +73,65 @@ def export(
 
     if out is None:
         out = default_bundle(RunDirectory.open(run).record.recipe.name)
-    report = export_run(run, out, config, Progress(visible=True))
+    report = export_run(run, out, config, Progress(visible=True), inputs=inputs)
     if as_json:
-        print_json({"bundle": str(report.bundle), "parity": report.parity.model_dump(mode="json")})
+        print_json(
+            {
+                "bundle": str(report.bundle),
+                "target": report.target,
+                "parity": report.parity.model_dump(mode="json"),
+            }
+        )
     else:
-        _print_parity(report.bundle, report.parity)
+        _print_parity(report.bundle, report.target, report.parity)
 
 
-def _config(recipe: Path | None, engine: str | None, precision: str | None) -> ExportConfig:
-    from hemogat.config import load_settings
+def _config(
+    recipe: Path | None, engine: str | None, precision: str | None, device: str | None = None
+) -> ExportConfig:
+    from hemogat.config import load_settings, parse_settings
     from hemogat.export_config import ExportConfig
 
     config = load_settings(ExportConfig, recipe) if recipe else ExportConfig()
-    chosen = {"engine": engine, "precision": precision}
-    return ExportConfig.model_validate(
-        config.model_dump() | {name: value for name, value in chosen.items() if value is not None}
-    )
+    chosen = {"engine": engine, "precision": precision, "device": device}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return parse_settings(ExportConfig, config.model_dump() | given, source="options")
 
 
-def _print_parity(bundle: Path, parity: ParityReport) -> None:
+def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:
     from hemogat.cli.bundle_facts import model_bytes
     from hemogat.runtime.bundle import Bundle
 
-    opened = Bundle.open(bundle, verify=False)
-    sizes = {m.graph: model_bytes(opened, m.path) for m in opened.manifest.models}
     typer.echo(f"bundle: {bundle}")
-    typer.echo(f"parity with torch over {parity.utterances} utterances:")
-    print_table(
-        ("component",),
-        ("size", "max |Δ|", "cosine", "flips"),
-        (
+    if parity.ungated is not None:
+        remark(f"{target} was not judged: {parity.ungated}")
+    if not parity.rows:
+        return
+    opened = Bundle.open(bundle, verify=False)
+    models = [m for m in opened.manifest.models if f"{m.engine}-{m.precision}" == target]
+    sizes: dict[str, str] = {m.graph: size(model_bytes(opened, m.path)) for m in models}
+    times: dict[str, tuple[str, str]] = {
+        t.graph: (f"{t.p50_ms:.1f}", f"{t.torch_p50_ms:.1f}") for t in parity.latency
+    }
+    typer.echo(f"{target} beside torch fp32 over {parity.utterances} utterances:")
+    rows = []
+    for row in parity.rows:
+        flips = "" if row.flips is None else str(row.flips)
+        rows.append(
             (
                 f"{row.graph} {row.output}",
-                size(sizes[row.graph]) if row.graph in sizes else "",
+                sizes.pop(row.graph, ""),
                 f"{row.max_abs_diff:.1e}",
                 f"{row.min_cosine:.6f}",
-                "" if row.flips is None else str(row.flips),
+                flips,
+                *times.pop(row.graph, ("", "")),
             )
-            for row in parity.rows
-        ),
+        )
+    figures = ("size", "max |Δ|", "cosine", "flips", "p50 ms", "torch p50 ms")
+    print_table(("component",), figures, rows)
+    typer.echo(
+        f"unweighted accuracy {100 * parity.ua_change:+.2f} points, alone and in a batch within "
+        f"{parity.batch_diff:.1e}"
     )
+    if not parity.enough_for_rates:
+        typer.echo("few utterances: rates are judged on 500 or more, name some with --inputs")

@@ -6,7 +6,7 @@ gate judges on others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from hemogat.training.preparation import PreparedRow, prepare_rows
 from hemogat.training.run_directory import RunDirectory
 
 Feeds = Mapping[str, NDArray[Any]]  # one call's inputs by the contract's names
-_MAX_WINDOWS = 4  # per utterance, so that a long one does not decide the scales
 
 
 def calibration_feeds(
@@ -29,8 +28,11 @@ def calibration_feeds(
 ) -> dict[GraphName, tuple[Feeds, ...]]:
     """Return inputs of every graph, from ``count`` training utterances spread over the split.
 
+    One window of each, so that a long utterance does not decide the scales; a different one each
+    time, so that beginnings and ends are among them.
+
     Shapes:
-        windows: float32 [1..4, window_samples]
+        windows: float32 [1, window_samples]
         input_ids, attention_mask: int64 [1, T], T a token bucket
         audio_embedding, text_embedding, present: [1, dim], [1, dim], bool [1, 2]
 
@@ -47,13 +49,8 @@ def calibration_feeds(
     recipe = run.record.recipe
     chosen = _spread(len(training), count)
     rows = prepare_rows([training[n] for n in chosen], recipe, run.tokenizer_path, progress)
-    window_samples = recipe.audio.window_samples
     feeds: dict[GraphName, tuple[Feeds, ...]] = {
-        "audio_encoder": tuple(
-            {"windows": cut_windows(row.samples, window_samples)[:_MAX_WINDOWS]}
-            for row in rows
-            if row.samples is not None
-        ),
+        "audio_encoder": tuple(_audio_feeds(rows, recipe.audio.window_samples)),
         "text_encoder": tuple(_text_feeds(rows)),
         "fusion": tuple(_fusion_feeds(run, chosen)),
     }
@@ -69,6 +66,14 @@ def calibration_feeds(
 def _spread(total: int, count: int) -> list[int]:
     count = min(count, total)
     return [n * total // count for n in range(count)]
+
+
+def _audio_feeds(rows: Sequence[PreparedRow], window_samples: int) -> Iterator[Feeds]:
+    for number, row in enumerate(rows):
+        if row.samples is not None:
+            windows = cut_windows(row.samples, window_samples)
+            first = number % len(windows)
+            yield {"windows": windows[first : first + 1]}
 
 
 def _text_feeds(rows: Sequence[PreparedRow]) -> list[Feeds]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hemogat.data.manifest import SPLITS, Manifest, Utterance, read_manifest
-from hemogat.errors import InputError, ParityError
+from hemogat.data.manifest import Utterance
+from hemogat.errors import ParityError
 from hemogat.export.bundle_files import (
     GOLDEN,
-    add_own_answers,
     carry_over,
     keep_golden,
     run_sha256,
@@ -21,11 +19,18 @@ from hemogat.export.bundle_files import (
     write_json,
 )
 from hemogat.export.calibration import calibration_feeds
-from hemogat.export.gating import Judged, judge
+from hemogat.export.gating import (
+    Candidate,
+    check_audio,
+    judge,
+    manifest_of,
+    nothing_judged,
+    utterances_to_judge,
+)
 from hemogat.export.model_card import model_card
-from hemogat.export.parity import Reference, reference_answers
-from hemogat.export.targets import Source, target_name, write_models
-from hemogat.export.tensorrt_target import finish_plans
+from hemogat.export.parity import Reference, gate, reference_answers
+from hemogat.export.targets import Calibration, Source, build_plans, target_name, write_models
+from hemogat.export.tensorrt_script import SCRIPT_FILE, no_plan_error
 from hemogat.export_config import ExportConfig
 from hemogat.files import folder_written_whole, write_atomic
 from hemogat.model.bank import InductiveHead, freeze_bank
@@ -40,17 +45,14 @@ from hemogat.runtime.bundle import (
     Provenance,
     write_sums,
 )
-from hemogat.runtime.parity_report import (
-    ENOUGH_FOR_RATES,
-    PARITY_FILE,
-    ParityFile,
-    ParityReport,
-    read_parity,
-)
+from hemogat.runtime.parity_report import PARITY_FILE, ParityFile, ParityReport, read_parity
 from hemogat.training.evaluation import evaluate_run
 from hemogat.training.preparation import prepare_rows
 from hemogat.training.run_directory import RunDirectory
 from hemogat.versions import installed_versions
+
+_PACKAGES = ("hemogat", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "numpy")
+_TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,11 @@ def export_run(
         ConfigError: k is larger than the bank, or the engine has no such precision.
     """
     run = RunDirectory.open(run_path)
-    manifest = _manifest_of(run)  # refuse before anything is computed
-    if inputs is None:
-        judged = _judged_utterances(manifest)
-    else:
-        judged = read_manifest(inputs, run.record.recipe.labels).utterances
+    manifest = manifest_of(run)  # refuse before anything is computed
+    judged = utterances_to_judge(run, manifest, inputs)
     training = manifest.split("train") if config.precision == "int8" else ()
-    _check_audio([*judged, *training], inputs or manifest.path)
-    export = _Export(
-        run, out, config, progress or Progress(), tuple(judged), training, random_weights
-    )
+    check_audio((*judged, *training))
+    export = _Export(run, out, config, progress or Progress(), judged, training, random_weights)
     with folder_written_whole(out, replace_if_has=MANIFEST_FILE) as folder:
         parity, missing = _fill(export, folder)
         write_sums(folder)
@@ -123,7 +120,7 @@ class _Export:
     out: Path
     config: ExportConfig
     progress: Progress
-    judged: tuple[Utterance, ...]  # compared on, and the golden cases come from them
+    judged: tuple[Utterance, ...]  # compared on; the golden cases are among them
     training: tuple[Utterance, ...]  # calibrated on
     random_weights: bool
 
@@ -131,21 +128,24 @@ class _Export:
     def target(self) -> str:
         return target_name(self.config.engine, self.config.precision)
 
+    def calibration(self) -> Calibration:
+        count = self.config.calibration_utterances
+        return calibration_feeds(self.run, self.training, count, self.progress)
+
 
 def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]:
     """Fill the bundle; return what the gate found, and what is missing to build plans."""
     run, config, progress = export.run, export.config, export.progress
     recipe = run.record.recipe
-    reference, bank = _reference(run)
+    train = run.features("train")
+    bank = freeze_bank(run.head(), train.embeddings, recipe.graph, labels=train.labels)
+    head = InductiveHead(run.head(), bank, recipe.graph).eval()
+    reference = Reference(run.audio_encoder(), run.text_encoder(), head)
     rows = prepare_rows(export.judged, recipe, run.tokenizer_path, progress)
     expected = reference_answers(reference, rows, recipe.audio.window_samples, progress)
-
-    def calibration() -> Calibration:
-        return calibration_feeds(run, export.training, config.calibration_utterances, progress)
-
     run_hash = run_sha256(run)
     earlier = carry_over(export.out, folder, run_hash, export.target)
-    source = Source(reference, run.head(), bank, recipe.graph, calibration)
+    source = Source(reference, run.head(), bank, recipe.graph, export.calibration)
     paths = write_models(source, config, folder, progress)
     missing: tuple[str, ...] = ()
     if config.engine == "trt":
@@ -155,12 +155,95 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
         write_golden(recipe.labels, config.limits, export.judged, rows, expected, folder)
     else:
         keep_golden(earlier, folder)
-    bundle = Bundle(folder, _bundle_manifest(export, reference, bank, run_hash, folder))
-    models = _models(config, paths, folder) if not missing else ()
-    others = earlier.manifest.models if earlier is not None else ()
-    kept = tuple(m for m in others if target_name(m.engine, m.precision) != export.target)
-    bundle = Bundle(folder, bundle.manifest.model_copy(update={"models": (*kept, *models)}))
-    write_json(folder / MANIFEST_FILE, bundle.manifest.model_dump(mode="json"))
-    parity = _judge(export, bundle, reference, rows, expected, missing)
-    _write_reports(export, bundle, earlier, parity)
+    kept = () if earlier is None else _others(earlier, export.target)
+    models = (*kept, *_models(config, paths, folder))
+    manifest = _bundle_manifest(run, reference, models, run_hash, folder)
+    write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    candidate = Candidate(Bundle(folder, manifest), config, reference, rows, expected)
+    parity = _judge(export, candidate, built=bool(paths))
+    _write_reports(export, candidate.bundle, earlier, parity if paths else None)
     return parity, missing
+
+
+def _judge(export: _Export, candidate: Candidate, *, built: bool) -> ParityReport:
+    """Compare and gate; on failure leave the report beside the bundle."""
+    if not built:
+        return nothing_judged(export.config, "no plan was built")
+    parity = judge(candidate, export.progress, random_weights=export.random_weights)
+    if parity.ungated is None:
+        beside = export.out.with_name(f"{export.out.name}.{PARITY_FILE}")
+        try:
+            gate(parity)
+        except ParityError as error:
+            reports = ParityFile(reports={export.target: parity})
+            write_atomic(beside, reports.model_dump_json(indent=1) + "\n")
+            raise ParityError(
+                f"{export.target}: {error}; no engine was written, the whole report is in {beside}"
+            ) from error
+        beside.unlink(missing_ok=True)
+    return parity
+
+
+def _write_reports(
+    export: _Export, bundle: Bundle, earlier: Bundle | None, parity: ParityReport | None
+) -> None:
+    """Write what is known of every engine, and how well the head recognises."""
+    reports = dict(read_parity(earlier).reports) if earlier is not None else {}
+    reports.pop(export.target, None)
+    if parity is not None:
+        reports[export.target] = parity
+    found = ParityFile(reports=reports)
+    write_json(bundle.path / PARITY_FILE, found.model_dump(mode="json"))
+    metrics = evaluate_run(export.run)
+    write_json(bundle.path / "metrics.json", metrics.model_dump(mode="json"))
+    card = model_card(bundle.manifest, found, metrics)
+    (bundle.path / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+
+
+def _others(earlier: Bundle, target: str) -> tuple[ModelFile, ...]:
+    """Return the models of an earlier bundle that are not exported anew."""
+    models = earlier.manifest.models
+    return tuple(m for m in models if target_name(m.engine, m.precision) != target)
+
+
+def _models(
+    config: ExportConfig, paths: dict[GraphName, Path], folder: Path
+) -> tuple[ModelFile, ...]:
+    return tuple(
+        ModelFile(
+            graph=graph,
+            engine=config.engine,
+            precision=config.precision,
+            path=path.relative_to(folder).as_posix(),
+        )
+        for graph, path in paths.items()
+    )
+
+
+def _bundle_manifest(
+    run: RunDirectory,
+    reference: Reference,
+    models: tuple[ModelFile, ...],
+    run_hash: str,
+    folder: Path,
+) -> BundleManifest:
+    recipe = run.record.recipe
+    return BundleManifest(
+        name=recipe.name,
+        labels=recipe.labels,
+        audio=recipe.audio,
+        text=recipe.text,
+        graph=reference.head.graph,
+        head=recipe.head,
+        dims=Dims(audio=reference.audio_encoder.dim, text=reference.text_encoder.dim),
+        bank=write_bank_index(run, folder),
+        tokenizer=_TOKENIZER,
+        golden=GOLDEN,
+        models=models,
+        provenance=Provenance(
+            created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            seed=run.record.best_seed,
+            versions=installed_versions(_PACKAGES),
+            run_sha256=run_hash,
+        ),
+    )

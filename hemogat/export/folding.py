@@ -6,10 +6,14 @@ import copy
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from transformers import AttentionInterface
+from transformers.models.wav2vec2.modeling_wav2vec2 import eager_attention_forward
 
 from hemogat.model.cmt import CrossAttentionBlock
 from hemogat.model.encoders import AudioEncoder
 from hemogat.model.head import FusionHead
+
+_UNMASKED = "hemogat_unmasked"
 
 
 class FoldedCrossAttention(nn.Module):
@@ -62,6 +66,18 @@ def fold_weight_norm(encoder: AudioEncoder) -> AudioEncoder:
             if isinstance(child, nn.Conv1d) and parametrize.is_parametrized(child, "weight"):
                 setattr(parent, name, _plain(child))
     return folded
+
+
+def leave_mask_out(encoder: AudioEncoder) -> AudioEncoder:
+    """Make ``encoder`` attend without the mask that transformers builds of ones; return it.
+
+    Windows are never padded. An attention function that transformers knows no mask for gets none;
+    WavLM has attention of its own, without one.
+    """
+    if encoder.backbone.config.model_type in ("wav2vec2", "hubert"):
+        AttentionInterface.register(_UNMASKED, eager_attention_forward)
+        encoder.backbone.set_attn_implementation(_UNMASKED)
+    return encoder
 
 
 def _plain(conv: nn.Conv1d) -> nn.Conv1d:

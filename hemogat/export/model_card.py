@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hemogat.export.parity import ParityReport
 from hemogat.runtime.bundle import BundleManifest
+from hemogat.runtime.parity_report import ParityFile, ParityReport
 from hemogat.training.evaluation_record import Evaluation
 from hemogat.training.evaluation_tables import (
     graph_gain_lines,
@@ -13,9 +13,8 @@ from hemogat.training.evaluation_tables import (
 )
 
 
-def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluation) -> str:
+def model_card(manifest: BundleManifest, parity: ParityFile, metrics: Evaluation) -> str:
     """Return the card as Markdown; every number in it was measured in this export."""
-    gap = parity.end_to_end
     needs = (
         "either modality may be missing"
         if manifest.accepts_missing_modality
@@ -44,9 +43,7 @@ def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluati
         *_section("By label, what is served, %", per_class_table(metrics)),
         "## Parity with the torch reference",
         "",
-        f"Over {parity.utterances} utterances: {gap.flips} flipped decisions, probabilities within "
-        f"{gap.max_abs_diff:.2g}."
-        + ("" if parity.enough_for_rates else " Too few utterances to speak of a rate."),
+        *(f"- {target}: {_parity(report)}" for target, report in parity.reports.items()),
         "",
         "## Limits",
         "",
@@ -56,6 +53,18 @@ def model_card(manifest: BundleManifest, parity: ParityReport, metrics: Evaluati
         "",
     ]
     return "\n".join(lines)
+
+
+def _parity(report: ParityReport) -> str:
+    if not report.rows:
+        return f"not judged: {report.ungated}."
+    gap = report.end_to_end
+    return (
+        f"over {report.utterances} utterances {gap.flips} flipped decisions, probabilities within "
+        f"{gap.max_abs_diff:.2g}."
+        + ("" if report.ungated is None else f" Not judged: {report.ungated}.")
+        + ("" if report.enough_for_rates else " Too few utterances to speak of a rate.")
+    )
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

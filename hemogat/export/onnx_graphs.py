@@ -24,25 +24,26 @@ from hemogat.contract import (
     fusion_spec,
 )
 from hemogat.errors import HemogatError
-from hemogat.export.folding import fold_head, fold_weight_norm
+from hemogat.export.folding import fold_head, fold_weight_norm, leave_mask_out
 from hemogat.export.graph_step import topk_function, translation_table
+from hemogat.export.onnx_files import save_graph, write_bank
 from hemogat.model.bank import Bank, InductiveHead
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.model.head import FusionHead
 
 IR_VERSION = 10  # the newest that the ONNX Runtime of current Triton images reads
-MODEL_FILE = "model.onnx"
 FORBIDDEN_OPERATORS = frozenset(
     ("Scatter", "ScatterElements", "ScatterND", "NonZero", "Unique", "Loop", "If")
 )
 _SAMPLE_BATCH = 2  # torch.export takes sizes 0 and 1 for constants
-_EXTERNAL_FROM_BYTES = 1024
+_BANK_PREFIX = "inductive."  # of the names of the bank's tensors in the graph
 
 
 def export_audio_encoder(encoder: AudioEncoder, folder: Path, opset: int) -> Path:
     """Write the ``audio_encoder`` graph into ``folder``; return the model's path."""
     samples = (torch.randn(_SAMPLE_BATCH, WINDOW_SAMPLES),)
-    model = _to_onnx(fold_weight_norm(encoder), AUDIO_ENCODER, samples, opset)
+    folded = leave_mask_out(fold_weight_norm(encoder))
+    model = _to_onnx(folded, AUDIO_ENCODER, samples, opset)
     return _save(model, AUDIO_ENCODER, folder)
 
 
@@ -58,7 +59,7 @@ def export_text_encoder(encoder: TextEncoder, folder: Path, opset: int) -> Path:
 def export_fusion(
     head: FusionHead, bank: Bank, graph: GraphConfig, folder: Path, opset: int
 ) -> Path:
-    """Write the ``fusion`` graph, bank included, into ``folder``; return the model's path.
+    """Write the ``fusion`` graph and its bank into ``folder``; return the model's path.
 
     Raises:
         ConfigError: k is larger than the bank rows that have the modality.
@@ -75,7 +76,17 @@ def export_fusion(
         function = topk_function(module.graph, opset)
         model.functions[function.identifier()] = function
         model.opset_imports[FUNCTION_DOMAIN] = 1
+    write_bank(model, _bank_tensors(bank, module), folder, _BANK_PREFIX)
     return _save(model, spec, folder)
+
+
+def _bank_tensors(bank: Bank, module: InductiveHead) -> dict[str, Tensor]:
+    """Return all that is known of the bank, and the tables that the graph searches."""
+    e = bank.embeddings
+    known = {"audio": e.audio, "text": e.text, "present": e.present}
+    states = {f"states_{layer}": states for layer, states in enumerate(bank.states)}
+    searched = ("audio_table", "audio_rows", "text_table", "text_rows")
+    return known | states | {name: module.get_buffer(name) for name in searched}
 
 
 class _Outputs(nn.Module):
@@ -165,7 +176,6 @@ def _check_operators(model: ir.Model, spec: GraphSpec) -> None:
 
 
 def _save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "hemogat", None
     model.graph.name = spec.name
@@ -178,11 +188,7 @@ def _save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
         node.doc_string = None
         for output in node.outputs:
             output.metadata_props.clear()
-    path = folder / MODEL_FILE
-    ir.save(
-        model, path, external_data=f"{MODEL_FILE}.data", size_threshold_bytes=_EXTERNAL_FROM_BYTES
-    )
-    return path
+    return save_graph(model, folder)
 
 
 @contextmanager

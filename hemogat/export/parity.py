@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hemogat.config import Settings
 from hemogat.contract import MODALITIES, Modality
 from hemogat.data.audio import cut_windows
 from hemogat.errors import InputError, ParityError
@@ -23,46 +22,22 @@ from hemogat.model.bank import Embeddings, InductiveHead
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.progress import Progress
 from hemogat.runtime.fusion_inputs import Embedding
+from hemogat.runtime.parity_report import (
+    END_TO_END,
+    ENOUGH_FOR_RATES,
+    ParityReport,
+    ParityRow,
+)
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.runtime.preprocess import PreparedUtterance
 from hemogat.training.features import extract_embeddings
 from hemogat.training.preparation import PreparedRow
 
-END_TO_END = "end_to_end"
-ENOUGH_FOR_RATES = 500  # utterances; with fewer, a rate of flips says little
 _AT_ONCE = 32
+_ALONE = 32  # utterances that are asked one by one, for comparison with the batch
+_FINITE = float(np.finfo(np.float32).max)
 
 Array = NDArray[np.float32]
-
-
-class ParityRow(Settings):
-    """One comparison over all utterances.
-
-    ``flips``: decisions that differ, None where the output decides nothing.
-    """
-
-    graph: str
-    output: str
-    max_abs_diff: float
-    min_cosine: float
-    flips: int | None = None
-
-
-class ParityReport(Settings):
-    """All comparisons of one export, and what they were judged by.
-
-    ``enough_for_rates``: whether the utterances are many enough to speak of a rate of flips.
-    """
-
-    utterances: int
-    enough_for_rates: bool
-    limits: ParityConfig
-    rows: tuple[ParityRow, ...]
-
-    @property
-    def end_to_end(self) -> ParityRow:
-        """The comparison of final probabilities."""
-        return next(row for row in self.rows if row.graph == END_TO_END)
 
 
 @dataclass(frozen=True)
@@ -141,19 +116,22 @@ def compare(
     if not rows:
         raise InputError("parity: expected utterances to compare on, found none in the split")
     window_samples = pipeline.bundle.manifest.audio.window_samples
+    prepared = [_prepared(row, window_samples) for row in rows]
     audio: list[Embedding | None] = []
     text: list[Embedding | None] = []
     with progress.stage("Parity gate", len(rows)) as stage:
         for start in range(0, len(rows), _AT_ONCE):
-            part = [_prepared(row, window_samples) for row in rows[start : start + _AT_ONCE]]
+            part = prepared[start : start + _AT_ONCE]
             audio += pipeline.embed_audio(part)
             text += pipeline.embed_text(part)
             stage.advance(len(part))
         fusion = _fusion_rows(pipeline, "fusion", expected)
         for modality, answers in expected.hidden.items():
             fusion += _fusion_rows(pipeline, f"fusion without {modality}", answers)
-        answered = pipeline.fuse(list(zip(audio, text, strict=True)))
+        answered = pipeline.fuse(list(zip(audio, text, strict=True)))["probabilities"]
+        alone = _answered_alone(pipeline, prepared[:_ALONE])
     e = expected.embeddings
+    labels = np.array([row.label for row in rows])
     return ParityReport(
         utterances=len(rows),
         enough_for_rates=len(rows) >= ENOUGH_FOR_RATES,
@@ -162,10 +140,10 @@ def compare(
             _row("audio_encoder", "audio_embedding", *_both(e.audio, e.present[:, 0], audio)),
             _row("text_encoder", "text_embedding", *_both(e.text, e.present[:, 1], text)),
             *fusion,
-            _decision(
-                END_TO_END, "probabilities", expected.probabilities, answered["probabilities"]
-            ),
+            _decision(END_TO_END, "probabilities", expected.probabilities, answered),
         ),
+        ua_change=_ua(labels, answered) - _ua(labels, expected.probabilities),
+        batch_diff=float(np.abs(answered[: len(alone)] - alone).max()),
     )
 
 
@@ -176,23 +154,49 @@ def gate(report: ParityReport) -> None:
         ParityError: naming the first comparison that is out of its limits.
     """
     limits = report.limits
+    over = f"over {report.utterances} utterances"
+    allowed_flips = int(limits.max_flip_rate * report.utterances)
     for row in report.rows:
-        where = f"{row.graph} {row.output} over {report.utterances} utterances"
-        if not row.max_abs_diff <= limits.max_abs_diff:  # also true of NaN
+        where = f"{row.graph} {row.output} {over}"
+        # Written so that NaN is refused too.
+        if not row.max_abs_diff <= (limits.max_abs_diff or _FINITE):
+            allowed = limits.max_abs_diff or _FINITE
             raise ParityError(
-                f"{where}: expected within {limits.max_abs_diff:g} of the torch reference, found "
-                f"{row.max_abs_diff:.3g} off; nothing was written"
+                f"{where}: expected within {allowed:g} of the torch reference, found "
+                f"{row.max_abs_diff:.3g} off"
             )
-        if not row.min_cosine >= limits.min_cosine:
+        if not row.min_cosine >= (limits.min_cosine or -1.0):
             raise ParityError(
-                f"{where}: expected a cosine of at least {limits.min_cosine}, found "
-                f"{row.min_cosine:.6f}; nothing was written"
+                f"{where}: expected a cosine of at least {limits.min_cosine or -1.0}, found "
+                f"{row.min_cosine:.6f}"
             )
-        if (row.flips or 0) > limits.max_flips:
+        if (row.flips or 0) > allowed_flips:
             raise ParityError(
-                f"{where}: expected at most {limits.max_flips} flipped decisions, found "
-                f"{row.flips}; nothing was written"
+                f"{where}: expected at most {allowed_flips} flipped decisions, found {row.flips}"
             )
+    if not abs(report.ua_change) <= limits.max_ua_change:
+        raise ParityError(
+            f"{END_TO_END} {over}: expected the unweighted accuracy to change by at most "
+            f"{100 * limits.max_ua_change:g} points, found {100 * report.ua_change:+.2f}"
+        )
+    if not report.batch_diff <= limits.max_batch_diff:
+        raise ParityError(
+            f"{END_TO_END}: expected an utterance alone within {limits.max_batch_diff:g} of the "
+            f"same one in a batch, found {report.batch_diff:.3g} off"
+        )
+
+
+def _answered_alone(pipeline: Pipeline, prepared: Sequence[PreparedUtterance]) -> Array:
+    answers = [
+        list(pipeline.classify([utterance])[0].probabilities.values()) for utterance in prepared
+    ]
+    return np.array(answers, np.float32)
+
+
+def _ua(labels: NDArray[np.int64], probabilities: Array) -> float:
+    """Return the unweighted accuracy, the mean recall over the labels that occur."""
+    right = probabilities.argmax(axis=1) == labels
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
 def _fusion_rows(pipeline: Pipeline, name: str, expected: ReferenceAnswers) -> list[ParityRow]:

@@ -19,13 +19,13 @@ from hemogat.export.tensorrt_layers import layer_types, missing_types
 from hemogat.export.tensorrt_operators import check_operators
 from hemogat.export_config import Profile, TensorRTConfig
 from hemogat.files import write_atomic
+from hemogat.runtime.bundle import sha256_of
 from hemogat.runtime.cuda_device import CudaDevice
 from hemogat.runtime.tensorrt_plan import (
     PLAN_FILE,
     PlanRecord,
     ShapeRange,
     new_logger,
-    onnx_hashes,
     record_path,
     require_tensorrt,
 )
@@ -122,8 +122,20 @@ def known_facts(
         "precision": precision,
         "hardware_compatibility": config.hardware_compatibility,
         "profile": {name: shapes.model_dump(mode="json") for name, shapes in profile.items()},
-        "onnx": onnx_hashes(path),
+        "onnx": _hashes(path),
     }
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of a graph and of its external data, by place from the graph."""
+    model = onnx.load(path, load_external_data=False)
+    places = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return {place: sha256_of(path.parent / place) for place in (path.name, *sorted(places))}
 
 
 def _narrowed(tokens: Profile, buckets: Sequence[int]) -> Profile:

@@ -78,6 +78,7 @@ class Provenance(Settings):
     created_utc: str
     seed: int
     versions: dict[str, str]
+    run_sha256: str | None = None  # of the run; exports of one run add up in a bundle
 
 
 class BundleManifest(Settings):
@@ -159,6 +160,26 @@ class Bundle:
         raise BundleError(
             f"{self.path}: has no {graph} for {engine}-{precision}, only {found}; "
             f"add it with: hemogat export --engine {engine} --precision {precision}"
+        )
+
+    def select(
+        self, engine: Engine | None = None, precision: Precision | None = None
+    ) -> tuple[Engine, Precision]:
+        """Return the first engine and precision that the bundle lists and that was not ruled out.
+
+        Raises:
+            BundleError: there is none; the message lists what there is.
+        """
+        listed = list(dict.fromkeys((m.engine, m.precision) for m in self.manifest.models))
+        for found in listed:
+            if engine in (None, found[0]) and precision in (None, found[1]):
+                return found
+        names = ", ".join(f"{e}-{p}" for e, p in listed) or "none"
+        raise BundleError(
+            f"{self.path}: expected an engine {engine or 'of any kind'} in "
+            f"{precision or 'any precision'}, found {names}; "
+            f"add it with: hemogat export --engine {engine or 'onnx'} "
+            f"--precision {precision or 'fp32'}"
         )
 
     @property

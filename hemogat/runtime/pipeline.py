@@ -39,7 +39,6 @@ class Pipeline:
         precision: Precision | None = None,
         threads: int | None = None,
         device: str = "cpu",
-        device: str = "cpu",
     ) -> None:
         self.bundle = bundle
         self.engine, self.precision = bundle.select(engine, precision)
@@ -67,7 +66,6 @@ class Pipeline:
         engine: Engine | None = None,
         precision: Precision | None = None,
         threads: int | None = None,
-        device: str = "cpu",
         device: str = "cpu",
     ) -> Pipeline:
         """Open, verify and load a bundle.

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from hemogat.export import export_run as export_module
+from hemogat.export import targets as export_module
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 _TAKEN = ("audio_encoder", "text_encoder")

@@ -1,0 +1,155 @@
+"""From the torch reference to one target's model files: an engine in a precision."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hemogat.config import GraphConfig
+from hemogat.contract import Engine, Precision
+from hemogat.errors import ConfigError
+from hemogat.export.calibration import Feeds
+from hemogat.export.mixed_precision import to_half
+from hemogat.export.onnx_files import BANK_FILE
+from hemogat.export.onnx_graphs import export_audio_encoder, export_fusion, export_text_encoder
+from hemogat.export.parity import Reference
+from hemogat.export.quantisation import check_static, quantise
+from hemogat.export.tensorrt_engine import build_plan, missing_parts
+from hemogat.export.tensorrt_script import write_build_script
+from hemogat.export_config import ExportConfig
+from hemogat.model.bank import Bank
+from hemogat.model.head import FusionHead
+from hemogat.progress import Progress
+from hemogat.runtime.bundle import GraphName
+
+Calibration = dict[GraphName, tuple[Feeds, ...]]
+BANK_FOLDER = "bank"
+# ONNX Runtime runs the head in fp32 whatever the encoders' precision: it is a small part of the
+# time, decides last, and so there is one bank for all of them.
+FUSION_FOLDER = "fusion/onnx-fp32"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported."""
+
+    reference: Reference
+    head: FusionHead
+    bank: Bank
+    graph: GraphConfig
+    calibration: Callable[[], Calibration]  # asked for int8 only
+
+
+def target_name(engine: Engine, precision: Precision) -> str:
+    """Return what folders and reports call an engine in a precision: onnx-int8."""
+    return f"{engine}-{precision}"
+
+
+def write_models(
+    source: Source, config: ExportConfig, folder: Path, progress: Progress
+) -> dict[GraphName, Path]:
+    """Write the target's models into a bundle that is being made; return where each is.
+
+    For ``engine: trt`` these are the typed ONNX graphs that plans are built from.
+
+    Raises:
+        ConfigError: the engine has no such precision, or k is larger than the bank.
+        InputError: int8 without an utterance to calibrate on.
+        IncompleteError: what converts is not installed.
+    """
+    name = target_name(config.engine, config.precision)
+    places: dict[GraphName, Path] = {
+        "audio_encoder": folder / "audio_encoder" / name,
+        "text_encoder": folder / "text_encoder" / name,
+        "fusion": folder / (FUSION_FOLDER if config.engine == "onnx" else f"fusion/{name}"),
+    }
+    if (config.engine, config.precision) == ("onnx", "fp32"):
+        return _export(source, config, places, progress)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fp32.") as scratch:
+        exported = _export(source, config, {g: Path(scratch) / g for g in places}, progress)
+        if config.engine != "onnx" and not (folder / FUSION_FOLDER).is_dir():
+            (folder / BANK_FOLDER).mkdir(exist_ok=True)
+            bank = exported["fusion"].with_name(BANK_FILE)
+            shutil.copyfile(bank, folder / BANK_FOLDER / BANK_FILE)
+        calibration = source.calibration() if config.precision == "int8" else {}
+        written: dict[GraphName, Path] = {}
+        with progress.stage(f"Convert to {name}", len(places)) as stage:
+            for graph, path in exported.items():
+                feeds = calibration.get(graph, ())
+                written[graph] = _convert(graph, path, places[graph], config, feeds)
+                stage.advance(note=graph.replace("_", " "))
+    return written
+
+
+def build_plans(
+    paths: dict[GraphName, Path],
+    folder: Path,
+    config: ExportConfig,
+    token_buckets: Sequence[int],
+) -> tuple[dict[GraphName, Path], tuple[str, ...]]:
+    """Build TensorRT plans from the typed graphs; return them, and what was missing if none.
+
+    The script that builds them elsewhere is written in any case.
+
+    Raises:
+        HemogatError: TensorRT would refuse a graph, or does.
+        ConfigError: the recipe's tokens do not hold the model's.
+    """
+    settings, precision = config.tensorrt, config.precision
+    write_build_script(folder, [*paths.values()], precision, settings, token_buckets)
+    missing = missing_parts()
+    if missing:
+        return {}, missing
+    return {
+        graph: build_plan(path, precision, settings, token_buckets) for graph, path in paths.items()
+    }, ()
+
+
+def _export(
+    source: Source, config: ExportConfig, places: dict[GraphName, Path], progress: Progress
+) -> dict[GraphName, Path]:
+    """Write the fp32 ONNX graphs."""
+    opset, reference = config.onnx_opset, source.reference
+    paths: dict[GraphName, Path] = {}
+    with progress.stage("Export graphs", len(places)) as stage:
+        place = places["audio_encoder"]
+        paths["audio_encoder"] = export_audio_encoder(reference.audio_encoder, place, opset)
+        stage.advance(note="audio encoder")
+        place = places["text_encoder"]
+        paths["text_encoder"] = export_text_encoder(reference.text_encoder, place, opset)
+        stage.advance(note="text encoder")
+        place = places["fusion"]
+        paths["fusion"] = export_fusion(source.head, source.bank, source.graph, place, opset)
+        stage.advance(note="fusion")
+    return paths
+
+
+def _convert(
+    graph: GraphName, path: Path, place: Path, config: ExportConfig, feeds: tuple[Feeds, ...]
+) -> Path:
+    precision = config.precision
+    if config.engine == "openvino":
+        return _to_openvino(graph, path, place, precision, feeds)
+    if precision == "int8" and graph != "fusion":
+        written = quantise(path, place, feeds, symmetric=config.engine == "trt")
+        check_static(written)
+        return written
+    if precision in ("fp16", "bf16") and (graph != "fusion" or config.engine == "trt"):
+        return to_half(path, place, "fp16" if precision == "fp16" else "bf16")
+    if not place.is_dir():
+        shutil.copytree(path.parent, place)
+    return place / path.name
+
+
+def _to_openvino(
+    graph: GraphName, path: Path, place: Path, precision: Precision, feeds: tuple[Feeds, ...]
+) -> Path:
+    from hemogat.export.openvino_ir import convert
+
+    if precision == "fp16":
+        raise ConfigError("engine openvino: expected fp32, bf16 or int8, found fp16")
+    exact = graph == "fusion" and precision == "int8"
+    return convert(path, place, "fp32" if exact else precision, feeds)
