@@ -35,8 +35,8 @@ class ShapeRange(Settings):
 class PlanRecord(Settings):
     """``model.plan.json``: what built the plan, from what, for which shapes.
 
-    ``onnx``: SHA-256 of the graph and its data files by name; ``layers``: how many of the plan's
-    layers read or write each type, as TensorRT's inspector tells.
+    ``onnx``: SHA-256 of the graph and its data files, by their place from the plan; ``layers``: how
+    many of the plan's layers read or write each type, as TensorRT's inspector tells.
     """
 
     schema_version: Literal[1] = 1
@@ -60,11 +60,6 @@ class GpuIdentity(Protocol):
 def record_path(plan: Path) -> Path:
     """Return where the record of a plan is."""
     return plan.with_name(f"{plan.name}.json")
-
-
-def onnx_hashes(onnx: Path) -> dict[str, str]:
-    """Return the SHA-256 of a graph and of the data files beside it, by name."""
-    return {path.name: sha256_of(path) for path in (onnx, *sorted(onnx.parent.glob("*.data")))}
 
 
 def require_tensorrt() -> ModuleType:
@@ -134,7 +129,7 @@ def _mismatches(
         found.append(("GPU", record.gpu, gpu.name))
     for name, digest in record.onnx.items():
         # A bundle may come without the graphs; where they are, they must be the plan's own.
-        source = plan.with_name(name)
+        source = plan.parent / name
         if source.is_file() and (now := sha256_of(source)) != digest:
             found.append((f"another {name}, SHA-256", digest, now))
     return found

@@ -81,7 +81,7 @@ def test_the_script_builds_every_plan_and_keeps_the_bundle_whole(
         record = PlanRecord.model_validate_json((path.parent / "model.plan.json").read_bytes())
         assert (record.tensorrt, record.gpu) == ("10.16.1.11", "NVIDIA H200")
         assert record.layers["fp32"] == 1
-        assert record.onnx.keys() == {"model.onnx", "model.onnx.data"}
+        assert record.onnx.keys() > {"model.onnx"}  # and where its weights are
     words = Path(container["TRTEXEC_LOG"]).read_text().splitlines()
     for word in (
         "--onnx=text_encoder/onnx-fp32/model.onnx",

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hemogat.errors import BundleError
-from hemogat.runtime.tensorrt_plan import PlanRecord, check_plan, onnx_hashes, record_path
+from hemogat.runtime.tensorrt_plan import PlanRecord, check_plan, record_path
 
 VERSION = "10.16.1.11"
 SHAPES = {"smallest": (1, 4), "typical": (8, 4), "largest": (64, 4)}
@@ -24,10 +25,10 @@ def plan(tmp_path: Path) -> Path:
     path = tmp_path / "trt-fp16" / "model.plan"
     path.parent.mkdir()
     path.write_bytes(b"plan")
-    onnx = path.with_name("model.onnx")
-    onnx.write_bytes(b"graph")
-    path.with_name("model.onnx.data").write_bytes(b"weights")
-    write(path, onnx=onnx_hashes(onnx))
+    contents = {"model.onnx": b"graph", "model.onnx.data": b"weights"}
+    for name, content in contents.items():
+        path.with_name(name).write_bytes(content)
+    write(path, onnx={name: sha256(content).hexdigest() for name, content in contents.items()})
     return path
 
 
