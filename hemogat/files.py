@@ -39,6 +39,24 @@ def folder_written_whole(path: Path, *, replace_if_has: str | None = None) -> It
     Raises:
         InputError: ``path`` exists and is something else, or cannot be replaced.
     """
+    check_replaceable(path, replace_if_has=replace_if_has)
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        _make_readable(temporary)
+        _swap_in(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: Path, *, replace_if_has: str | None = None) -> None:
+    """Refuse a place where a folder may not be written, as :func:`folder_written_whole` does.
+
+    Raises:
+        InputError: ``path`` exists and is something else, or cannot be replaced.
+    """
     path = path.absolute()
     if path.is_mount() or Path.cwd().is_relative_to(path):
         raise InputError(
@@ -49,14 +67,17 @@ def folder_written_whole(path: Path, *, replace_if_has: str | None = None) -> It
         path.is_dir() and (not any(path.iterdir()) or _holds(path, replace_if_has))
     ):
         raise InputError(f"{path}: exists already and would be overwritten; name another place")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        _make_readable(temporary)
-        _swap_in(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_into_place(filled: Path, path: Path, *, replace_if_has: str | None = None) -> None:
+    """Rename the folder ``filled`` to its sibling ``path``, which is replaced if it may be.
+
+    Raises:
+        InputError: ``path`` exists and is something else, or cannot be replaced.
+    """
+    check_replaceable(path, replace_if_has=replace_if_has)
+    _make_readable(filled)
+    _swap_in(filled, path.absolute())
 
 
 def _make_readable(folder: Path) -> None:

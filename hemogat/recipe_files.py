@@ -9,12 +9,15 @@ from hemogat.config import Recipe, load_settings
 from hemogat.errors import ConfigError
 
 _SUFFIX = ".yaml"
+# By way of the package above: importing hemogat.training itself would need no torch either, but
+# what merely lists recipes has nothing to do with it.
+_FOLDER = resources.files("hemogat") / "training" / "recipes"
 
 
-def packaged_recipes() -> tuple[str, ...]:
-    """Return the names of the recipes that come with the package."""
-    files = (resources.files("hemogat") / "recipes").iterdir()
-    return tuple(sorted(f.name.removesuffix(_SUFFIX) for f in files if f.name.endswith(_SUFFIX)))
+def packaged_recipes() -> dict[str, str]:
+    """Return the recipes that come with the package, sorted: name and one-line description."""
+    files = sorted((f for f in _FOLDER.iterdir() if f.name.endswith(_SUFFIX)), key=lambda f: f.name)
+    return {f.name.removesuffix(_SUFFIX): _description(f.read_text("utf-8")) for f in files}
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -31,6 +34,10 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"{name_or_path}: expected a recipe file or one of the packaged recipes "
             f"({', '.join(packaged)}), found neither"
         )
-    file = resources.files("hemogat") / "recipes" / f"{name_or_path}{_SUFFIX}"
-    with resources.as_file(file) as path:
+    with resources.as_file(_FOLDER / f"{name_or_path}{_SUFFIX}") as path:
         return load_settings(Recipe, path)
+
+
+def _description(text: str) -> str:
+    """Return the comment that a recipe begins with."""
+    return text.partition("\n")[0].lstrip("# ")

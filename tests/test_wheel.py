@@ -49,11 +49,11 @@ def test_every_source_and_data_file_is_there(names: list[str]) -> None:
     package = ROOT / "hemogat"
     expected = {
         f"hemogat/{path.relative_to(package).as_posix()}"
-        for pattern in ("**/*.py", "recipes/*.yaml", "export/*.json", "py.typed")
+        for pattern in ("**/*.py", "training/recipes/*.yaml", "export/*.json", "py.typed")
         for path in package.glob(pattern)
         if "__pycache__" not in path.parts
     }
-    assert "hemogat/recipes/demo.yaml" in expected
+    assert "hemogat/training/recipes/demo.yaml" in expected
     assert "hemogat/serving/triton_models/entry.py" in expected
     assert {name for name in names if name.startswith("hemogat/")} == expected
 

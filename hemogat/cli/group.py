@@ -35,7 +35,7 @@ class CommandGroup(TyperGroup):
             _say(f"error: {error}")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            _say("interrupted")
+            _say(str(error) or "interrupted")
             raise typer.Exit(INTERRUPTED) from error
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "hemogat":

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hemogat.config import Recipe
+from hemogat.config import Recipe, Settings
 from hemogat.data.audio import decode_audio
 from hemogat.data.manifest import Utterance
 from hemogat.data.text import TextTokenizer, TokenizedText, clean_text
+from hemogat.errors import InputError
 from hemogat.progress import Progress
 
 
@@ -36,10 +37,23 @@ class PreparedRow:
         return self.samples is not None, self.tokens is not None
 
 
+class SkippedRow(Settings):
+    """An utterance that was left out because its audio cannot be read, and why."""
+
+    id: str
+    reason: str
+
+
 def prepare_rows(
-    utterances: Sequence[Utterance], recipe: Recipe, tokenizer: Path, progress: Progress
+    utterances: Sequence[Utterance],
+    recipe: Recipe,
+    tokenizer: Path,
+    progress: Progress,
+    skipped: list[SkippedRow] | None = None,
 ) -> list[PreparedRow]:
     """Decode and tokenise every utterance.
+
+    With a list ``skipped``, utterances whose audio cannot be read are put there, and have no row.
 
     Raises:
         InputError: an utterance cannot be used; nothing is replaced by silence.
@@ -50,14 +64,14 @@ def prepare_rows(
     with progress.stage("Decode audio", len(utterances)) as stage:
         for utterance in utterances:
             text = clean_text(utterance.text or "", recipe.text, name=f"text of {utterance.id}")
-            rows.append(
-                PreparedRow(
-                    None
-                    if utterance.audio is None
-                    else decode_audio(utterance.audio, recipe.audio),
-                    encoder.encode(text) if text else None,
-                    numbers[utterance.label],
-                )
-            )
             stage.advance()
+            try:
+                samples = decode_audio(utterance.audio, recipe.audio) if utterance.audio else None
+            except InputError as error:
+                if skipped is None:
+                    raise
+                skipped.append(SkippedRow(id=utterance.id, reason=str(error)))
+                continue
+            tokens = encoder.encode(text) if text else None
+            rows.append(PreparedRow(samples, tokens, numbers[utterance.label]))
     return rows

@@ -2,55 +2,86 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
 
 from hemogat.config import HeadConfig, Recipe
 from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Manifest, Split, Utterance, read_manifest
 from hemogat.errors import ConfigError
-from hemogat.files import folder_written_whole
-from hemogat.model.bank import Embeddings
-from hemogat.model.encoders import build_audio_encoder, build_text_encoder, save_encoder
+from hemogat.model.pretrained import save_tokenizer
 from hemogat.model.topk_graph import check_k
 from hemogat.progress import Progress
-from hemogat.training.encoder_training import train_audio_encoder, train_text_encoder
-from hemogat.training.features import extract_embeddings
-from hemogat.training.head_training import train_head
-from hemogat.training.preparation import PreparedRow, prepare_rows
+from hemogat.training.features import FeatureCache, extract_embeddings
+from hemogat.training.loop import CHECKPOINT_EVERY_S
+from hemogat.training.partial_run import Existing, Origin, PartialRun, partial_run
+from hemogat.training.preparation import PreparedRow, SkippedRow, prepare_rows
+from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import (
     FULL,
-    RECORD_FILE,
     Features,
     Row,
     RunDirectory,
     RunRecord,
     save_features,
-    save_head,
     save_record,
 )
+from hemogat.training.stages import build_encoders, train_encoders, train_heads
 from hemogat.training.tokenizer_training import train_tokenizer
 from hemogat.versions import installed_versions
 
 _PACKAGES = ("hemogat", "torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr")
+_TOKENIZER = "tokenizer.json"
 
 
 def train(
-    recipe: Recipe, manifest: Path, out: Path, progress: Progress | None = None
+    recipe: Recipe,
+    manifest: Path,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    existing: Existing = "refuse",
+    skip_bad: bool = False,
+    cache: Path | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> RunDirectory:
-    """Fine-tune the encoders, embed every utterance, train the head and its controls.
+    """Fine-tune the encoders, embed every utterance, train the heads and their controls.
 
-    Writes ``out`` whole or not at all; a run that stands there is replaced.
+    ``out`` is written whole or not at all; a run that stands there is replaced. Until then the run
+    stands beside it (:mod:`hemogat.training.partial_run`). All processes that were launched
+    together call this alike.
+
+    Args:
+        recipe: what to train.
+        manifest: on what.
+        out: the run directory.
+        progress: where bars are drawn.
+        existing: what to do about an interrupted run of the same place.
+        skip_bad: leave out utterances whose audio cannot be read, rather than stop.
+        cache: folder of embeddings that other runs can use; None: the run's own.
+        checkpoint_every_s: least time between two checkpoints of a stage.
 
     Raises:
-        InputError: the manifest or an utterance cannot be used, or ``out`` is something else.
+        InputError: the manifest or an utterance cannot be used, ``out`` is something else, or
+            ``existing`` does not fit what stands there.
         ConfigError: the recipe does not fit the data.
     """
     progress = progress or Progress()
+    corpus = _read_corpus(recipe, manifest)
+    accelerator = make_accelerator()
+    origin = Origin.of(recipe, manifest, skip_bad)
+    with partial_run(out, origin, existing, accelerator, checkpoint_every_s) as partial:
+        _fill(recipe, corpus, partial, skip_bad, cache, progress)
+    return RunDirectory.open(out)
+
+
+def _read_corpus(recipe: Recipe, manifest: Path) -> Manifest:
     if recipe.graph.direction != "incoming":
         raise ConfigError(
             "graph.direction: expected incoming, found outgoing, the authors' way, with which a "
@@ -62,53 +93,64 @@ def train(
             raise ConfigError(
                 f"{manifest}: has no utterances in split {split!r}, training needs it"
             )
-    torch.manual_seed(recipe.seed)
-    with folder_written_whole(out, replace_if_has=RECORD_FILE) as folder:
-        embeddings, rows = _train_encoders(recipe, corpus, folder, progress)
-        best_seed = _train_heads(recipe, corpus, embeddings, rows, folder, progress)
-        save_features(folder, embeddings)
-        save_record(folder, _record(recipe, corpus, best_seed))
-    return RunDirectory.open(out)
+    return corpus
 
 
-def _train_encoders(
-    recipe: Recipe, corpus: Manifest, folder: Path, progress: Progress
-) -> tuple[Embeddings, list[PreparedRow]]:
-    tokenizer = folder / "tokenizer.json"
-    vocab_size = _make_tokenizer(recipe, corpus, tokenizer)
-    audio_encoder = build_audio_encoder(recipe.audio_encoder)
-    text_encoder = build_text_encoder(recipe.text_encoder, recipe.text, vocab_size)
-    rows = prepare_rows(corpus.utterances, recipe, tokenizer, progress)
-    _check_rows(recipe, corpus, rows)
-    training, validation = (_of_split(rows, corpus.utterances, s) for s in ("train", "val"))
-    labels, window = len(recipe.labels), recipe.audio.window_samples
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train_audio_encoder(
-        audio_encoder.to(device),
-        training,
-        validation,
-        labels,
-        recipe.audio_training,
-        window,
+def _fill(
+    recipe: Recipe,
+    corpus: Manifest,
+    partial: PartialRun,
+    skip_bad: bool,
+    cache: Path | None,
+    progress: Progress,
+) -> None:
+    """Make every file of the run that is not there yet, the record last."""
+    encoders = build_encoders(recipe, partial, _make_tokenizer(recipe, corpus, partial))
+    skipped: list[SkippedRow] = []
+    rows = prepare_rows(
+        corpus.utterances,
+        recipe,
+        partial.folder / _TOKENIZER,
         progress,
+        skipped if skip_bad else None,
     )
-    train_text_encoder(
-        text_encoder.to(device), training, validation, labels, recipe.text_training, progress
-    )
-    save_encoder(audio_encoder, folder / "audio_encoder")
-    save_encoder(text_encoder, folder / "text_encoder")
-    return extract_embeddings(rows, audio_encoder, text_encoder, window, progress), rows
+    corpus = _without(corpus, skipped)
+    _check_rows(recipe, corpus, rows)
+    training, validation = (_of_split(rows, corpus.utterances, split) for split in ("train", "val"))
+    audio, text = train_encoders(recipe, partial, encoders, training, validation, progress)
+    store = FeatureCache(cache or partial.feature_cache, partial.accelerator)
+    window_samples = recipe.audio.window_samples
+    embeddings = extract_embeddings(rows, audio, text, window_samples, progress, store)
+    labels = torch.tensor([row.label for row in rows])
+
+    def features(split: Split) -> Features:
+        chosen = torch.tensor([i for i, u in enumerate(corpus.utterances) if u.split == split])
+        return Features(embeddings[chosen], labels[chosen])
+
+    best_seed = train_heads(recipe, partial, head_configs(recipe.head), features, progress)
+    if partial.accelerator.is_main_process:
+        save_features(partial.folder, embeddings)
+        save_record(partial.folder, _record(recipe, corpus, best_seed, skipped))
 
 
-def _make_tokenizer(recipe: Recipe, corpus: Manifest, path: Path) -> int:
+def _make_tokenizer(recipe: Recipe, corpus: Manifest, partial: PartialRun) -> int:
     """Write the encoder's own tokenizer, or one learned from the training texts."""
-    if recipe.text_encoder.pretrained is not None:
-        tokenizer = AutoTokenizer.from_pretrained(recipe.text_encoder.pretrained).backend_tokenizer
-    else:
-        texts = [u.text for u in corpus.split("train") if u.text]
-        tokenizer = train_tokenizer(texts, recipe.text_encoder.scratch.vocab_size)
-    tokenizer.save(str(path))
-    return int(tokenizer.get_vocab_size())
+    path = partial.folder / _TOKENIZER
+    if partial.accelerator.is_main_process and not path.exists():
+        temporary = path.with_suffix(".new")
+        if recipe.text_encoder.pretrained is not None:
+            save_tokenizer(recipe.text_encoder.pretrained, "text_encoder", temporary)
+        else:
+            texts = [u.text for u in corpus.split("train") if u.text]
+            train_tokenizer(texts, recipe.text_encoder.scratch.vocab_size).save(str(temporary))
+        os.replace(temporary, path)
+    partial.accelerator.wait_for_everyone()
+    return int(Tokenizer.from_file(str(path)).get_vocab_size())
+
+
+def _without(corpus: Manifest, skipped: Sequence[SkippedRow]) -> Manifest:
+    ids = {row.id for row in skipped}
+    return replace(corpus, utterances=tuple(u for u in corpus.utterances if u.id not in ids))
 
 
 def _check_rows(recipe: Recipe, corpus: Manifest, rows: Sequence[PreparedRow]) -> None:
@@ -124,7 +166,7 @@ def _check_rows(recipe: Recipe, corpus: Manifest, rows: Sequence[PreparedRow]) -
                 )
     for split in ("val", "train"):
         part = _of_split(rows, corpus.utterances, split)
-        counts = [sum(column) for column in zip(*(row.present for row in part), strict=True)]
+        counts = [sum(row.present[column] for row in part) for column in range(len(MODALITIES))]
         for modality, count in zip(MODALITIES, counts, strict=True):
             if not count:  # a control reads it, even if the head does not
                 raise ConfigError(
@@ -141,41 +183,6 @@ def _of_split(
     return [row for row, u in zip(rows, utterances, strict=True) if u.split == split]
 
 
-def _train_heads(
-    recipe: Recipe,
-    corpus: Manifest,
-    embeddings: Embeddings,
-    rows: Sequence[PreparedRow],
-    folder: Path,
-    progress: Progress,
-) -> int:
-    """Train every kind of head with every seed; return the seed of the best full head."""
-    labels = torch.tensor([row.label for row in rows])
-
-    def features(split: Split) -> Features:
-        chosen = torch.tensor([i for i, u in enumerate(corpus.utterances) if u.split == split])
-        return Features(embeddings[chosen], labels[chosen])
-
-    training, validation = features("train"), features("val")
-    scores = {}
-    for name, config in head_configs(recipe.head).items():
-        for seed in recipe.head_seeds:
-            torch.manual_seed(seed)
-            trained = train_head(
-                f"{name}, seed {seed}",
-                training,
-                validation,
-                len(recipe.labels),
-                config,
-                recipe.graph,
-                recipe.head_training,
-                progress,
-            )
-            save_head(folder, name, seed, trained.head)
-            scores[name, seed] = trained.validation_f1
-    return max(recipe.head_seeds, key=lambda seed: scores[FULL, seed])
-
-
 def head_configs(head: HeadConfig) -> dict[str, HeadConfig]:
     """Return the head to export and its controls: what does the graph, what does each modality?"""
     return {
@@ -186,7 +193,9 @@ def head_configs(head: HeadConfig) -> dict[str, HeadConfig]:
     }
 
 
-def _record(recipe: Recipe, corpus: Manifest, best_seed: int) -> RunRecord:
+def _record(
+    recipe: Recipe, corpus: Manifest, best_seed: int, skipped: Sequence[SkippedRow]
+) -> RunRecord:
     return RunRecord(
         recipe=recipe,
         manifest=str(corpus.path.resolve()),
@@ -194,6 +203,7 @@ def _record(recipe: Recipe, corpus: Manifest, best_seed: int) -> RunRecord:
         heads=head_configs(recipe.head),
         seeds=recipe.head_seeds,
         best_seed=best_seed,
+        skipped=tuple(skipped),
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=installed_versions(_PACKAGES),
     )

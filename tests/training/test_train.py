@@ -52,6 +52,7 @@ def test_a_run_holds_what_was_trained(tiny_run: Path, tiny_recipe: Recipe) -> No
         "audio_encoder",
         "text_encoder",
         "heads",
+        "logs",
     }
     assert [row.id for row in run.record.rows][:2] == ["angry-00", "angry-01"]
 

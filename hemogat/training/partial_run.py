@@ -1,0 +1,181 @@
+"""A run that is being made: what is finished of it outlives an interruption.
+
+It stands beside the run to be, under the same name and ``.partial``. Finished stages are the files
+that the run will have; a stage that is under way has a checkpoint. Each stage seeds itself, so that
+a run that was interrupted ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from pydantic import ValidationError
+
+from hemogat.config import Recipe, Settings
+from hemogat.errors import BundleError, HemogatError, InputError
+from hemogat.files import check_replaceable, move_into_place, write_atomic
+from hemogat.training.loop import StageFiles
+from hemogat.training.run_directory import RECORD_FILE
+
+ORIGIN_FILE = "partial.json"
+_UNFINISHED = "unfinished"  # what a finished run does not keep
+
+Existing = Literal["refuse", "resume", "restart"]
+
+
+class Origin(Settings):
+    """What a run is made from; only the same can go on with it."""
+
+    recipe: Recipe
+    manifest_sha256: str
+    skip_bad: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe, manifest: Path, skip_bad: bool) -> Origin:
+        """Read what will be compared."""
+        content = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        return cls(recipe=recipe, manifest_sha256=content, skip_bad=skip_bad)
+
+
+@dataclass(frozen=True)
+class PartialRun:
+    """A run that is being made in ``folder``, by the processes of ``accelerator``."""
+
+    folder: Path
+    accelerator: Accelerator
+    checkpoint_every_s: float
+
+    @property
+    def feature_cache(self) -> Path:
+        """Where embeddings are kept if there is no cache of the user's."""
+        return self.folder / _UNFINISHED / "features"
+
+    def files(self, stage: str, *, own: bool = False) -> StageFiles:
+        """Return where a stage keeps its checkpoint and logs; ``own``: it is this process's."""
+        return StageFiles(
+            self.folder / _UNFINISHED / f"{stage}.pt",
+            self.folder / "logs" / stage,
+            self.checkpoint_every_s,
+            writes=own or self.accelerator.is_main_process,
+        )
+
+    def finish(self, stage: str) -> None:
+        """Drop the checkpoint of a stage whose result is stored."""
+        (self.folder / _UNFINISHED / f"{stage}.pt").unlink(missing_ok=True)
+
+    def holds_work(self) -> bool:
+        """Whether anything is in there that took long to make."""
+        return (self.folder / _UNFINISHED).is_dir() or (self.folder / "audio_encoder").is_dir()
+
+
+def seed_stage(seed: int, stage: str) -> None:
+    """Seed torch for one stage, so that it does not depend on what ran before it."""
+    entropy = np.random.SeedSequence([seed, zlib.crc32(stage.encode())])
+    torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+
+def partial_path(out: Path) -> Path:
+    """Return where the run ``out`` stands until it is finished."""
+    out = out.absolute()
+    return out.with_name(f"{out.name}.partial")
+
+
+@contextmanager
+def partial_run(
+    out: Path,
+    origin: Origin,
+    existing: Existing,
+    accelerator: Accelerator,
+    checkpoint_every_s: float,
+) -> Iterator[PartialRun]:
+    """Give a partial run to fill; once filled, it replaces ``out``.
+
+    An interruption or a crash leaves it. A refusal (:class:`HemogatError`) leaves it if it holds
+    anything that took long.
+
+    Raises:
+        InputError: ``out`` is something other than a run, a partial run stands there and
+            ``existing`` says refuse, or there is none to resume, or it was made from something
+            else.
+    """
+    check_replaceable(out, replace_if_has=RECORD_FILE)
+    folder = partial_path(out)
+    if accelerator.is_main_process:
+        _open(folder, origin, existing)
+    accelerator.wait_for_everyone()
+    partial = PartialRun(folder, accelerator, checkpoint_every_s)
+    try:
+        yield partial
+    except HemogatError:
+        if accelerator.is_main_process and not partial.holds_work():
+            shutil.rmtree(folder)
+        raise
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+        (folder / ORIGIN_FILE).unlink()
+        move_into_place(folder, out, replace_if_has=RECORD_FILE)
+    accelerator.wait_for_everyone()
+
+
+def _open(folder: Path, origin: Origin, existing: Existing) -> None:
+    """Make the folder, or check that what stands there can be continued."""
+    stands = (folder / ORIGIN_FILE).is_file()
+    if folder.exists() and not stands and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"{folder}: is where the run would be made, and holds something else; move it away, "
+            f"or name another place with --out"
+        )
+    if stands and existing == "refuse":
+        raise InputError(
+            f"{folder}: holds an interrupted run; continue it with --resume, or begin anew with "
+            f"--restart"
+        )
+    if not stands and existing == "resume":
+        raise InputError(f"{folder}: expected an interrupted run, found none; leave out --resume")
+    if stands and existing == "resume":
+        _check_same(folder / ORIGIN_FILE, origin)
+        return
+    if stands:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / ORIGIN_FILE, origin.model_dump_json(indent=1) + "\n")
+
+
+def _check_same(path: Path, origin: Origin) -> None:
+    try:
+        stored = Origin.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BundleError(f"{path}: is damaged; begin anew with --restart") from error
+    if stored.manifest_sha256 != origin.manifest_sha256:
+        raise InputError(
+            f"{path}: was made from a manifest of other content; give back that one, or begin "
+            f"anew with --restart"
+        )
+    then, now = _flat(stored.model_dump(mode="json")), _flat(origin.model_dump(mode="json"))
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            raise InputError(
+                f"{path}: was made with {name} {then.get(name)}, not {now.get(name)}; change it "
+                f"back, or begin anew with --restart"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
