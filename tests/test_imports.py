@@ -45,7 +45,11 @@ STAGES = {
     "demo": BASE
     | {"data", "model", "training", "runtime", "serving", "export", "benchmarks", "doctor"},
 }
-ALLOWED = dict.fromkeys(BASE, BASE) | STAGES | {"cli": {*BASE, *STAGES}, "__init__": {"runtime", "serving"}}
+ALLOWED = (
+    dict.fromkeys(BASE, BASE)
+    | STAGES
+    | {"cli": {*BASE, *STAGES}, "__init__": {"runtime", "serving"}, "__main__": {"cli"}}
+)
 # Torch-free, however late the import.
 SERVING_ARM = BASE | {"data", "runtime", "serving", "__init__"}
 
