@@ -10,24 +10,35 @@ import typer
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_metrics
 from hemogat.contract import Direction
+from hemogat.errors import InputError
 
 if TYPE_CHECKING:
     from hemogat.data.manifest import Split
-    from hemogat.training.authors_checkpoint import ImportReport
+    from hemogat.training.authors_encoders import EncoderSources
+    from hemogat.training.authors_import import ImportReport
 
 
 def import_checkpoint(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="FILE.pt", help="State dict of the authors' MultiModalGNN.")
     ],
-    train: Annotated[Path, typer.Option(help="Feature file (.pkl) of the training split.")],
-    test: Annotated[Path, typer.Option(help="Feature file of the test split.")],
     labels: Annotated[
         str, typer.Option(help="Names of labels 0, 1, ..., as in angry,happy,neutral,sad.")
     ],
     out: Annotated[Path, typer.Option(help="Run directory to write.")],
-    val: Annotated[
-        Path | None, typer.Option(help="Feature file of the validation split.", show_default=False)
+    train: Annotated[
+        Path | None, typer.Option(help="Feature file (.pkl) of the training split.")
+    ] = None,
+    val: Annotated[Path | None, typer.Option(help="Feature file of the validation split.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Feature file of the test split.")] = None,
+    audio_encoder: Annotated[
+        str | None, typer.Option(help="Folder or name of the fine-tuned audio encoder.")
+    ] = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="Folder or name of the fine-tuned text encoder.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Utterances (CSV) that the encoders embed.")
     ] = None,
     k_audio: Annotated[int, typer.Option(min=0, help="Neighbours by audio.")] = 4,
     k_text: Annotated[int, typer.Option(min=0, help="Neighbours by text.")] = 5,
@@ -37,7 +48,10 @@ def import_checkpoint(
     ] = "outgoing",
     as_json: JsonOption = False,
 ) -> None:
-    """Import the authors' checkpoint with their features into a run directory.
+    """Import the authors' checkpoint into a run directory.
+
+    Its embeddings are those of the feature files (--train, --test), or made
+    anew by the encoders from the manifest, so that the run can be exported.
 
     The test accuracy is measured as the authors do: one graph over the split.
     With --direction incoming it is measured again for graphs that a new
@@ -45,7 +59,8 @@ def import_checkpoint(
     """
     with needs("train"):
         from hemogat.config import GraphConfig
-        from hemogat.training.authors_checkpoint import import_checkpoint as import_run
+        from hemogat.progress import Progress
+        from hemogat.training.authors_import import import_checkpoint as import_run
 
     given: dict[Split, Path | None] = {"train": train, "val": val, "test": test}
     report = import_run(
@@ -54,6 +69,8 @@ def import_checkpoint(
         tuple(name.strip() for name in labels.split(",")),
         GraphConfig(k_audio=k_audio, k_text=k_text, direction=direction),
         out,
+        _sources(audio_encoder, text_encoder, manifest),
+        Progress(visible=True),
     )
     if as_json:
         incoming = report.incoming and report.incoming.model_dump(mode="json")
@@ -61,6 +78,27 @@ def import_checkpoint(
         print_json({"run": str(report.run.path), "outgoing": outgoing, "incoming": incoming})
     else:
         _print(report)
+
+
+def _sources(
+    audio_encoder: str | None, text_encoder: str | None, manifest: Path | None
+) -> EncoderSources | None:
+    from hemogat.training.authors_encoders import EncoderSources
+
+    if audio_encoder is not None and text_encoder is not None and manifest is not None:
+        return EncoderSources(audio_encoder, text_encoder, manifest)
+    given = {
+        "--audio-encoder": audio_encoder,
+        "--text-encoder": text_encoder,
+        "--manifest": manifest,
+    }
+    missing = [option for option, value in given.items() if value is None]
+    if len(missing) < len(given):
+        raise InputError(
+            f"{' and '.join(missing)} missing: the encoders and the manifest of the utterances "
+            f"that they are to embed go together"
+        )
+    return None
 
 
 def _print(report: ImportReport) -> None:

@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from hemogat.errors import BundleError, ConfigError
 
@@ -49,6 +49,36 @@ def load_pretrained(
             raise ConfigError(f"{setting}.pretrained: {name!r} lacks the weight {missing}")
     encoder: PreTrainedModel = model
     return encoder
+
+
+def save_tokenizer(name: str, setting: str, path: Path) -> int:
+    """Write the tokenizer of the model ``name`` as a ``tokenizers`` file; return its size.
+
+    Raises:
+        ConfigError: there is none, or none that the ``tokenizers`` package runs; ``setting`` says
+            where it was named.
+    """
+    quiet_transformers()
+    try:
+        found = AutoTokenizer.from_pretrained(name)
+    except _UNREADABLE as error:
+        raise ConfigError(
+            f"{setting}.pretrained: the tokenizer of {name!r} cannot be read "
+            f"({_first_line(error)}); save it beside the model"
+        ) from error
+    if not found.is_fast:
+        raise ConfigError(
+            f"{setting}.pretrained: the tokenizer of {name!r} is a {type(found).__name__}, for "
+            f"which the tokenizers package has no fast form"
+        )
+    size = int(found.backend_tokenizer.get_vocab_size())
+    if size <= len(found.all_special_tokens):  # what transformers makes up where no file lies
+        raise ConfigError(
+            f"{setting}.pretrained: the tokenizer of {name!r} knows no words; save the one that "
+            f"the model was trained with beside it"
+        )
+    found.backend_tokenizer.save(str(path))
+    return size
 
 
 def load_saved(folder: Path) -> PreTrainedModel:

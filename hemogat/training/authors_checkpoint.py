@@ -1,40 +1,19 @@
-"""The authors' checkpoints (state dicts of ``MultiModalGNN``) as run directories."""
+"""Reading the authors' checkpoints: state dicts of ``MultiModalGNN``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hemogat.config import GraphConfig, HeadConfig, Recipe, parse_settings
-from hemogat.data.manifest import Split
+from hemogat.config import HeadConfig, parse_settings
 from hemogat.errors import InputError
-from hemogat.files import folder_written_whole
-from hemogat.model.bank import Embeddings
 from hemogat.model.head import FusionHead
-from hemogat.model.topk_graph import check_k
-from hemogat.training.authors_features import read_authors_features
-from hemogat.training.evaluation import evaluate_run
-from hemogat.training.evaluation_record import Evaluation
-from hemogat.training.run_directory import (
-    FULL,
-    RECORD_FILE,
-    Features,
-    Row,
-    RunDirectory,
-    RunRecord,
-    save_features,
-    save_head,
-    save_record,
-)
-from hemogat.versions import installed_versions
 
-_PACKAGES = ("hemogat", "torch", "torch-geometric", "numpy")
 # Ours: theirs. Their text_attention is asked by the audio, their audio_attention by the text.
 _NAMES = {
     "projections.text.": "text_projection.",
@@ -59,60 +38,6 @@ class Checkpoint:
     audio_dim: int
     text_dim: int
     labels: int
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import made, and how well it does on the test split.
-
-    ``outgoing``: as the authors measure, one graph over the split, messages from a node to its
-    neighbours. ``incoming``: measured again as the run will be used, if it was imported so.
-    """
-
-    run: RunDirectory
-    outgoing: Evaluation
-    incoming: Evaluation | None
-
-
-def import_checkpoint(
-    checkpoint: Path,
-    splits: Mapping[Split, Path],
-    labels: Sequence[str],
-    graph: GraphConfig,
-    out: Path,
-) -> ImportReport:
-    """Make a run directory from a checkpoint and feature files; measure it on the test split.
-
-    The run has one head, no encoders and no manifest; of its recipe only the name, the labels,
-    the graph and the head mean something. Writes ``out`` whole or not at all; a run that stands
-    there is replaced.
-
-    Args:
-        checkpoint: the state dict that ``torch.save`` wrote.
-        splits: the feature file of each split; ``train`` and ``test`` are needed.
-        labels: their names, in the order of the label numbers.
-        graph: neighbours, and which way messages flow from now on.
-        out: the run directory.
-
-    Raises:
-        InputError: the checkpoint or a feature file cannot be used, or ``out`` is something else.
-        ConfigError: k is larger than a split allows, or a size is out of range.
-    """
-    made = read_checkpoint(checkpoint)
-    if len(labels) != made.labels:
-        raise InputError(
-            f"{checkpoint}: tells {made.labels} labels apart (mlp.4.weight), but {len(labels)} "
-            f"names were given: {', '.join(labels)}"
-        )
-    recipe = _recipe(checkpoint, labels, graph, made.head.config)
-    features = _read_splits(splits, made, graph)
-    with folder_written_whole(out, replace_if_has=RECORD_FILE) as folder:
-        save_head(folder, FULL, recipe.seed, made.head)
-        save_features(folder, _joined([part.embeddings for part in features.values()]))
-        save_record(folder, _record(recipe, features))
-    run = RunDirectory.open(out)
-    incoming = evaluate_run(run) if graph.direction == "incoming" else None
-    return ImportReport(run, evaluate_run(run, direction="outgoing"), incoming)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -221,51 +146,3 @@ def _checked(path: Path, key: str, value: Tensor, expected: Tensor) -> Tensor:
     if not value.isfinite().all():
         raise InputError(f"{path}: {key}: holds values that are not finite")
     return value.to(expected.dtype).contiguous()
-
-
-def _recipe(
-    checkpoint: Path, labels: Sequence[str], graph: GraphConfig, head: HeadConfig
-) -> Recipe:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.stem).lstrip("._-") or "imported"
-    raw = {"name": name, "labels": tuple(labels), "graph": graph, "head": head}
-    return parse_settings(Recipe, raw, source="--labels")
-
-
-def _read_splits(
-    splits: Mapping[Split, Path], made: Checkpoint, graph: GraphConfig
-) -> dict[Split, Features]:
-    features = {
-        split: read_authors_features(
-            path, audio_dim=made.audio_dim, text_dim=made.text_dim, labels=made.labels
-        )
-        for split, path in splits.items()
-    }
-    for split in ("train", "test"):  # the bank, and what is evaluated at once
-        rows = len(features[split].labels)
-        check_k(graph, rows, rows, spare=1)
-    return features
-
-
-def _joined(parts: Sequence[Embeddings]) -> Embeddings:
-    return Embeddings(
-        torch.cat([part.audio for part in parts]),
-        torch.cat([part.text for part in parts]),
-        torch.cat([part.present for part in parts]),
-    )
-
-
-def _record(recipe: Recipe, features: Mapping[Split, Features]) -> RunRecord:
-    return RunRecord(
-        recipe=recipe,
-        manifest=None,
-        rows=tuple(
-            Row(id=f"{split}-{number:05}", label=recipe.labels[label], split=split)
-            for split, part in features.items()
-            for number, label in enumerate(part.labels.tolist())
-        ),
-        heads={FULL: recipe.head},
-        seeds=(recipe.seed,),
-        best_seed=recipe.seed,
-        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions=installed_versions(_PACKAGES),
-    )
