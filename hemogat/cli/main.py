@@ -17,7 +17,9 @@ from hemogat.cli import (
     inspect,
     predict,
     prepare,
+    repository,
     serve,
+    study,
     train,
 )
 from hemogat.cli.group import CommandGroup
@@ -56,9 +58,11 @@ app.add_typer(prepare.app, name="prepare")
 app.command()(train.train)
 app.command()(import_checkpoint.import_checkpoint)
 app.command()(evaluate.evaluate)
+app.command()(study.study)
 app.command()(export.export)
 app.command()(inspect.inspect)
 app.command()(predict.predict)
+app.command()(repository.repository)
 app.command()(serve.serve)
 app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from hemogat import contract
-from hemogat.contract import DTypeName, GraphSpec, TensorSpec
+from hemogat.contract import DTypeName, Engine, GraphSpec, Precision, TensorSpec
 from hemogat.optional import require
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.serving.settings import (
+    ENGINE_OF_BACKEND,
     BatchingSettings,
     EngineParameters,
     EntryParameters,
@@ -19,6 +21,8 @@ from hemogat.serving.settings import (
 )
 
 LABELS_FILE = "labels.txt"
+# What Triton's own backends look for in a model's version folder.
+MODEL_FILES = {"onnxruntime": "model.onnx", "openvino": "model.xml", "tensorrt": "model.plan"}
 # Outputs of the fusion graph that the entry model asks for; the rest stays inside.
 FUSION_OUTPUTS = ("probabilities",)
 EXPLAIN_OUTPUTS = ("neighbours", "similarities")
@@ -39,8 +43,22 @@ def served_graph(graph: GraphSpec, *, explain: bool) -> GraphSpec:
     return GraphSpec(graph.name, graph.inputs, tuple(graph.output(name) for name in names))
 
 
+def served_engine(bundle: Bundle, settings: RepositorySettings) -> tuple[Engine, Precision]:
+    """Return the engine and precision to serve.
+
+    Raises:
+        BundleError: the bundle has none that was asked for.
+    """
+    engine = settings.engine or ENGINE_OF_BACKEND.get(settings.backend)
+    return bundle.select(engine, settings.precision)
+
+
 def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
-    """Return the ``ModelConfig`` message of every model that serves ``bundle``."""
+    """Return the ``ModelConfig`` message of every model that serves ``bundle``.
+
+    Raises:
+        BundleError: the bundle has no such engine and precision.
+    """
     builder = _Builder(bundle, settings)
     entrances = [builder.entry()]
     if "audio" in bundle.manifest.modalities:
@@ -53,7 +71,8 @@ class _Builder:
 
     def __init__(self, bundle: Bundle, settings: RepositorySettings) -> None:
         self._settings = settings
-        self._bundle_path = bundle.path.resolve()
+        self._engine, self._precision = served_engine(bundle, settings)
+        self._bundle_path = settings.bundle_path or bundle.path.resolve()
         self._bundle_sums = sha256_of(bundle.path / SUMS_FILE)
         manifest = bundle.manifest
         self._labels = manifest.labels
@@ -65,6 +84,7 @@ class _Builder:
             "label": len(manifest.labels),
             "slot": manifest.slots,
             "token": -1,
+            "sample": -1,
         }
         self._pb = _model_config_pb2()
 
@@ -72,7 +92,7 @@ class _Builder:
         """Return the configuration of the model that clients call."""
         parameters = EntryParameters(**self._request_parameters(), explain=self._explain)
         # No dynamic batcher: the model works on many requests at once by itself.
-        config = self._model(contract.ENTRY_MODEL, self._settings.max_rows, parameters)
+        config = self._python_model(contract.ENTRY_MODEL, self._settings.max_rows, parameters)
         for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
             self._add_tensor(config.input, spec, spec.axes).optional = True
         explanation = (contract.NEIGHBOURS_OUTPUT, contract.SIMILARITIES_OUTPUT)
@@ -83,8 +103,8 @@ class _Builder:
         """Return the configuration of the model that takes an utterance in pieces."""
         idle_s = self._settings.stream_idle_s
         parameters = StreamParameters(**self._request_parameters(), stream_idle_s=idle_s)
-        config = self._model(contract.STREAM_MODEL, 1, parameters)
-        self._add_tensor(config.input, contract.SAMPLES_INPUT, (-1,))
+        config = self._python_model(contract.STREAM_MODEL, 1, parameters)
+        self._add_tensor(config.input, contract.SAMPLES_INPUT, contract.SAMPLES_INPUT.axes)
         for spec in (contract.RATE_INPUT, contract.TEXT_INPUT):
             self._add_tensor(config.input, spec, spec.axes).optional = True
         self._add_answer(config, contract.WINDOWS_OUTPUT)
@@ -96,16 +116,14 @@ class _Builder:
 
     def engine(self, graph: GraphSpec) -> Any:
         """Return the configuration of the model that runs ``graph``."""
-        parameters = EngineParameters(
-            bundle=self._bundle_path,
-            graph=graph.name,
-            engine=self._settings.engine,
-            precision=self._settings.precision,
-            threads=self._settings.threads,
-        )
         batching: BatchingSettings = getattr(self._settings, graph.name)
         name = contract.triton_model_name(graph.name)
-        config = self._model(name, batching.max_batch_size, parameters)
+        if self._settings.backend == "python":
+            config = self._python_model(name, batching.max_batch_size, self._parameters(graph))
+            if self._settings.device == "gpu":
+                config.instance_group[0].kind = self._pb.ModelInstanceGroup.KIND_GPU
+        else:
+            config = self._native_model(name, batching.max_batch_size)
         # No queue size or timeout here: with either, Triton lets a request that comes just as an
         # instance finishes lie, and can stall (triton-inference-server/server
         # issue 8870). The entry model limits what gets here.
@@ -117,6 +135,18 @@ class _Builder:
             self._add_tensor(config.output, spec, spec.axes[1:])
         self._add_warmups(config, served)
         return config
+
+    def _parameters(self, graph: GraphSpec) -> EngineParameters:
+        return EngineParameters.model_validate(
+            {
+                "bundle": self._bundle_path,
+                "graph": graph.name,
+                "engine": self._engine,
+                "precision": self._precision,
+                "threads": self._settings.threads,
+                "device": "cuda" if self._settings.device == "gpu" else "cpu",
+            }
+        )
 
     def _request_parameters(self) -> dict[str, Any]:
         settings = self._settings
@@ -130,6 +160,40 @@ class _Builder:
             "max_windows": settings.audio_encoder.max_batch_size,
         }
 
+    def _python_model(self, name: str, max_batch_size: int, parameters: ModelParameters) -> Any:
+        config = self._model(name, "python", max_batch_size)
+        config.instance_group[0].kind = self._pb.ModelInstanceGroup.KIND_CPU
+        _add_parameters(config, parameters.to_strings())
+        return config
+
+    def _native_model(self, name: str, max_batch_size: int) -> Any:
+        """Return a model of one of Triton's own backends, which is told what ours know."""
+        settings = self._settings
+        config = self._model(name, settings.backend, max_batch_size)
+        config.default_model_filename = MODEL_FILES[settings.backend]
+        if settings.backend == "tensorrt":
+            config.optimization.cuda.graphs = True
+        elif settings.backend == "openvino":
+            # Unasked, OpenVINO computes in bfloat16 where the processor can.
+            hint = "bf16" if self._precision == "bf16" else "f32"
+            options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+            threads = {"INFERENCE_NUM_THREADS": settings.threads} if settings.threads else {}
+            _add_parameters(config, options | {k: str(v) for k, v in threads.items()})
+        elif settings.threads is not None:
+            _add_parameters(config, {"intra_op_thread_count": str(settings.threads)})
+        return config
+
+    def _model(self, name: str, backend: str, max_batch_size: int) -> Any:
+        config = self._pb.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size)
+        config.version_policy.latest.num_versions = 1
+        on_gpu = self._settings.device == "gpu"
+        kinds = self._pb.ModelInstanceGroup
+        config.instance_group.add(
+            kind=kinds.KIND_GPU if on_gpu else kinds.KIND_CPU, count=self._settings.instances
+        )
+        config.response_cache.enable = False  # answers are about people: none is kept
+        return config
+
     def _add_answer(self, config: Any, *more: TensorSpec) -> None:
         answer = (contract.LABEL_OUTPUT, contract.PROBABILITIES_OUTPUT, contract.MODALITIES_OUTPUT)
         for spec in (*answer, *more):
@@ -137,16 +201,6 @@ class _Builder:
             if spec is contract.PROBABILITIES_OUTPUT:
                 # Clients that ask for classification get "value:index:label".
                 tensor.label_filename = LABELS_FILE
-
-    def _model(self, name: str, max_batch_size: int, parameters: ModelParameters) -> Any:
-        config = self._pb.ModelConfig(name=name, backend=self._settings.backend)
-        config.max_batch_size = max_batch_size
-        config.instance_group.add(
-            kind=self._pb.ModelInstanceGroup.KIND_CPU, count=self._settings.instances
-        )
-        for key, value in parameters.to_strings().items():
-            config.parameters[key].string_value = value
-        return config
 
     def _add_tensor(self, tensors: Any, spec: TensorSpec, axes: tuple[str | int, ...]) -> Any:
         return tensors.add(
@@ -170,6 +224,11 @@ class _Builder:
                 warmup_input.data_type = tensor.data_type
                 warmup_input.dims.extend(tokens if dim == -1 else dim for dim in tensor.dims)
                 warmup_input.zero_data = True
+
+
+def _add_parameters(config: Any, parameters: Mapping[str, str]) -> None:
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
 
 
 def _model_config_pb2() -> ModuleType:

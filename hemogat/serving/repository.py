@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hemogat import contract
 from hemogat.files import folder_written_whole
 from hemogat.optional import require
-from hemogat.runtime.bundle import Bundle
-from hemogat.serving.model_configs import LABELS_FILE, model_configs
+from hemogat.runtime.bundle import Bundle, GraphName
+from hemogat.serving.model_configs import LABELS_FILE, model_configs, served_engine
+from hemogat.serving.repository_readme import repository_readme
 from hemogat.serving.settings import RepositorySettings
 
 CONFIG_FILE = "config.pbtxt"
@@ -28,7 +29,8 @@ def is_repository(path: Path) -> bool:
 def write_repository(bundle: Path, out: Path, settings: RepositorySettings | None = None) -> Path:
     """Write the Triton model repository that serves ``bundle``, replacing an earlier one.
 
-    The repository refers to the bundle by its absolute path and holds none of it. It is complete
+    The repository refers to the bundle by its absolute path (or ``settings.bundle_path``). With
+    the Python backend it holds none of it, with another one copies of the graphs. It is complete
     or not there at all: it is written beside ``out`` and renamed.
 
     Args:
@@ -40,28 +42,50 @@ def write_repository(bundle: Path, out: Path, settings: RepositorySettings | Non
         ``out``.
 
     Raises:
-        BundleError: the bundle cannot be used.
+        BundleError: the bundle cannot be used, or has no such engine and precision.
         InputError: ``out`` holds something else.
         IncompleteError: tritonclient is not installed.
     """
     settings = settings or RepositorySettings()
     opened = Bundle.open(bundle)
     configs = model_configs(opened, settings)
+    graphs = {contract.triton_model_name(name): name for name in get_args(GraphName)}
+    engine, precision = served_engine(opened, settings)
     with folder_written_whole(out, replace_if_has=_SIGN) as folder:
         for config in configs:
-            _write_model(folder / config.name, config)
+            version = _write_config(folder / config.name, config)
+            if config.backend == "python":
+                _copy_source(config.name, version)
+            else:
+                graph = opened.graph_path(graphs[config.name], engine, precision)
+                _copy_graph(graph, version / config.default_model_filename)
         labels = "".join(f"{label}\n" for label in opened.manifest.labels)
         for model in _SOURCES.keys() & {config.name for config in configs}:
             (folder / model / LABELS_FILE).write_text(labels, encoding="utf-8")
+        (folder / "README.md").write_text(repository_readme(opened, settings), encoding="utf-8")
     return out
 
 
-def _write_model(folder: Path, config: Any) -> None:
+def _write_config(folder: Path, config: Any) -> Path:
+    """Write a model's configuration; return the folder of its only version."""
     text_format = require("google.protobuf.text_format", extra="serve")
     version = folder / _MODEL_VERSION
     version.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(text_format.MessageToString(config), encoding="utf-8")
-    source = _SOURCES.get(config.name, "engine.py")
+    return version
+
+
+def _copy_source(model: str, version: Path) -> None:
+    source = _SOURCES.get(model, "engine.py")
     packaged = resources.files("hemogat.serving") / "triton_models" / source
     with resources.as_file(packaged) as path:
         shutil.copyfile(path, version / "model.py")
+
+
+def _copy_graph(graph: Path, target: Path) -> None:
+    """Copy a graph with the files that belong to it, as Triton's backends want them."""
+    if graph.suffix != ".onnx":  # an OpenVINO model's weights, or a plan
+        shutil.copytree(graph.parent, target.parent, dirs_exist_ok=True)
+        return
+    # With external data, the ONNX file stands in a folder of its own name.
+    shutil.copytree(graph.parent, target)

@@ -10,6 +10,15 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from hemogat.config import PositiveInt, Settings
+from hemogat.contract import Engine, Precision
+
+Backend = Literal["python", "onnxruntime", "openvino", "tensorrt"]
+ENGINE_OF_BACKEND: dict[Backend, Engine] = {
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "tensorrt": "trt",
+}
+DEVICE_OF_BACKEND: dict[Backend, str] = {"openvino": "cpu", "tensorrt": "gpu"}
 
 
 class BatchingSettings(Settings):
@@ -26,6 +35,11 @@ class BatchingSettings(Settings):
 class RepositorySettings(Settings):
     """Settings of a generated model repository (defaults: a few CPU cores).
 
+    ``backend`` is what Triton runs the exported graphs with; ``python`` does so in the process of
+    a Python model, with any engine. ``engine`` and ``precision``: None for the first that the
+    bundle lists and the backend runs. ``bundle_path`` is where the server finds the bundle, if it
+    is not where it is now: in a container.
+
     ``instances`` and ``threads`` hold for every model: that many processes, each with that many
     compute threads (default: the cores shared out among the instances). ``explain`` adds the
     neighbours, which are rows of the training data, to the answers.
@@ -35,9 +49,11 @@ class RepositorySettings(Settings):
     after ``timeout_ms``. A stream that its client leaves alone for ``stream_idle_s`` is forgotten.
     """
 
-    backend: Literal["python"] = "python"
-    engine: Literal["onnx"] = "onnx"
-    precision: Literal["fp32"] = "fp32"
+    backend: Backend = "python"
+    engine: Engine | None = None
+    precision: Precision | None = None
+    device: Literal["cpu", "gpu"] = "cpu"
+    bundle_path: Path | None = None
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
     explain: bool = False
@@ -52,6 +68,16 @@ class RepositorySettings(Settings):
     audio_encoder: BatchingSettings = BatchingSettings(max_batch_size=16, queue_delay_us=500)
     text_encoder: BatchingSettings = BatchingSettings(max_batch_size=32, queue_delay_us=500)
     fusion: BatchingSettings = BatchingSettings(max_batch_size=32)
+
+    @model_validator(mode="after")
+    def _backend_fits(self) -> RepositorySettings:
+        engine = ENGINE_OF_BACKEND.get(self.backend)
+        if engine is not None and self.engine not in (None, engine):
+            raise ValueError(f"backend {self.backend} runs engine {engine}, not {self.engine}")
+        device = DEVICE_OF_BACKEND.get(self.backend)
+        if device is not None and self.device != device:
+            raise ValueError(f"backend {self.backend} needs device: {device}")
+        return self
 
     @model_validator(mode="after")
     def _rows_fit(self) -> RepositorySettings:
@@ -123,6 +149,7 @@ class EngineParameters(ModelParameters):
     """Parameters of a model that runs one exported graph."""
 
     graph: Literal["audio_encoder", "text_encoder", "fusion"]
-    engine: Literal["onnx"]
-    precision: Literal["fp32"]
+    engine: Engine
+    precision: Precision
+    device: str = "cpu"
     threads: PositiveInt | None = None

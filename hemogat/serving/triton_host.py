@@ -200,12 +200,16 @@ class EngineHost:
         instances = sum(group["count"] for group in config["instance_group"])
         # The entry model checks the files.
         bundle = Bundle.open(parameters.bundle, verify=False)
+        device = parameters.device
+        if device == "cuda":
+            device = f"cuda:{args['model_instance_device_id']}"
         self._session = open_session(
             bundle,
             parameters.graph,
             engine=parameters.engine,
             precision=parameters.precision,
             threads=parameters.threads or threads_per_instance(instances),
+            device=device,
         )
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
@@ -9,11 +11,12 @@ from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2
 
 from hemogat.errors import BundleError, InputError
-from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.bundle import Bundle, sha256_of, write_sums
 from hemogat.serving.model_configs import model_configs
 from hemogat.serving.repository import is_repository, write_repository
 from hemogat.serving.settings import BatchingSettings, RepositorySettings
 
+GOLDEN = Path(__file__).parent / "golden"
 MODELS = (
     "hemogat",
     "hemogat_stream",
@@ -38,7 +41,7 @@ def test_what_is_written_parses_back_to_the_same_messages(
 ) -> None:
     configs = model_configs(Bundle.open(tiny_bundle), RepositorySettings())
     assert {config.name for config in configs} == set(MODELS)
-    assert sorted(path.name for path in repository.iterdir()) == sorted(MODELS)
+    assert sorted(p.name for p in repository.iterdir()) == sorted([*MODELS, "README.md"])
     for config in configs:
         assert read_config(repository, config.name) == config
         model = repository / config.name / "1" / "model.py"
@@ -100,6 +103,88 @@ def test_every_token_bucket_is_warmed_up(repository: Path, tiny_bundle: Path) ->
     buckets = Bundle.open(tiny_bundle).manifest.text.token_buckets
     warmups = read_config(repository, "hemogat_text_encoder").model_warmup
     assert [list(warmup.inputs["input_ids"].dims) for warmup in warmups] == [[b] for b in buckets]
+
+
+BACKENDS: dict[str, dict[str, Any]] = {
+    "onnxruntime": {"backend": "onnxruntime", "threads": 2},
+    "onnxruntime-gpu": {"backend": "onnxruntime", "device": "gpu"},
+    "openvino": {"backend": "openvino", "threads": 2},
+    "tensorrt": {"backend": "tensorrt", "device": "gpu"},
+}
+FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin"), "trt": ("model.plan",)}
+
+
+@pytest.fixture(scope="module")
+def many_engines(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle that lists every engine; what stands for the graphs is never loaded."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("bundles") / "bundle")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    for model in list(manifest["models"]):
+        for engine in ("openvino", "trt"):
+            folder = f"{model['graph']}/{engine}-fp32"
+            (bundle / folder).mkdir()
+            for name in FILES[engine]:
+                (bundle / folder / name).write_text(f"{model['graph']} {name}")
+            path = f"{folder}/{FILES[engine][0]}"
+            manifest["models"].append(model | {"engine": engine, "path": path})
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    write_sums(bundle)
+    return bundle
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_other_backends_get_the_configurations_on_record(
+    name: str, many_engines: Path, tmp_path: Path
+) -> None:
+    settings = RepositorySettings(**BACKENDS[name], bundle_path=Path("/bundle"))
+    out = write_repository(many_engines, tmp_path / "models", settings)
+    sums = sha256_of(many_engines / "SHA256SUMS")
+    written = "".join(
+        f"# {model}\n{(out / model / 'config.pbtxt').read_text()}" for model in MODELS
+    ).replace(sums, "SUMS")
+    golden = GOLDEN / f"{name}.pbtxt"
+    assert written == golden.read_text(), f"if this is meant, write it to {golden}"
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_other_backends_find_their_files(name: str, many_engines: Path, tmp_path: Path) -> None:
+    settings = RepositorySettings(**BACKENDS[name])
+    out = write_repository(many_engines, tmp_path / "models", settings)
+    engine = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "trt"}[settings.backend]
+    source = many_engines / "fusion" / f"{engine}-fp32"
+    version = out / "hemogat_fusion" / "1"
+    found = version / "model.onnx" if engine == "onnx" else version
+    assert {p.name for p in found.iterdir()} == {p.name for p in source.iterdir()}
+    for file in source.iterdir():
+        assert (found / file.name).read_bytes() == file.read_bytes()
+    assert (out / "hemogat" / "1" / "model.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"backend": "openvino", "engine": "onnx"}, "backend openvino runs engine openvino"),
+        ({"backend": "tensorrt"}, "backend tensorrt needs device: gpu"),
+        ({"backend": "openvino", "device": "gpu"}, "backend openvino needs device: cpu"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(raw: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RepositorySettings(**raw)
+
+
+def test_an_engine_that_the_bundle_lacks_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="hemogat export --engine openvino"):
+        write_repository(tiny_bundle, tmp_path / "models", RepositorySettings(backend="openvino"))
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_readme_says_how_to_start_it(many_engines: Path, tmp_path: Path) -> None:
+    settings = RepositorySettings(**BACKENDS["tensorrt"], bundle_path=Path("/bundle"))
+    text = (write_repository(many_engines, tmp_path / "models", settings) / "README.md").read_text()
+    assert "docker run --rm --gpus all" in text
+    assert "-v BUNDLE:/bundle:ro -v REPOSITORY:/models:ro hemogat-triton:" in text
+    assert "hemogat serve" not in text
 
 
 def test_rows_that_the_fusion_model_cannot_take_are_refused() -> None:
