@@ -1,0 +1,207 @@
+"""Studies: heads that differ in one thing, trained over seeds on a run's stored embeddings.
+
+The encoders are not touched. Every head is one file under the study's folder, written when it is
+done, so that an interrupted study goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig, Settings
+from hemogat.data.manifest import Split
+from hemogat.errors import InputError
+from hemogat.files import write_atomic
+from hemogat.model.bank import Embeddings, InductiveHead, freeze_bank, transductive
+from hemogat.model.head import FusionHead
+from hemogat.model.macs import head_macs, parameter_count
+from hemogat.progress import Progress
+from hemogat.training.head_training import HeadGraphs, train_head
+from hemogat.training.metrics import measure
+from hemogat.training.run_directory import Features, RunDirectory
+from hemogat.training.study_plan import Plan, Variant, plan_study
+from hemogat.training.study_record import (
+    STUDY_FIGURES,
+    Study,
+    StudyKind,
+    VariantFigures,
+    summarise_study,
+)
+
+_SPLITS: tuple[Split, ...] = ("val", "test")
+
+
+class CellSettings(Settings):
+    """What a trained head depends on: one with the same settings is never trained again."""
+
+    head: HeadConfig
+    graph: GraphConfig
+    training: OptimiserConfig
+    seed: int
+    data_sha256: str
+
+
+class Cell(Settings):
+    """One trained head: its size and its figures, by row of the study, split and figure."""
+
+    settings: CellSettings
+    parameters: int
+    macs_per_node: int
+    figures: dict[str, dict[Split, dict[str, float]]]
+
+
+def run_study(
+    run: RunDirectory,
+    kind: StudyKind,
+    out: Path,
+    *,
+    seeds: int | None = None,
+    max_k: int = 10,
+    progress: Progress | None = None,
+) -> Study:
+    """Train what the study ``kind`` compares and summarise it; heads in ``out`` are taken over.
+
+    Args:
+        run: whose embeddings, recipe and seeds are used.
+        kind: see :func:`hemogat.training.study_plan.plan_study`.
+        out: the study's folder; every head is a file under ``out/cells``.
+        seeds: how many, from the recipe's first; None: as many as the run has.
+        max_k: largest ``k_audio`` and ``k_text`` of ``topk``.
+        progress: where the bar is drawn.
+
+    Raises:
+        ConfigError: the recipe does not fit the study, or a graph needs more utterances.
+        InputError: the run has no utterances to validate or to test on.
+    """
+    recipe = run.record.recipe
+    plan = plan_study(kind, recipe, max_k)
+    numbers = tuple(recipe.seed + n for n in range(seeds or len(run.record.seeds)))
+    trainer = _CellTrainer(run, out / "cells")
+    found: dict[str, list[Cell]] = {}
+    heads = len(plan.variants) * len(numbers)
+    with (progress or Progress()).stage(f"Study {kind}", heads) as stage:
+        for variant in plan.variants:
+            for seed in numbers:
+                found.setdefault(variant.name, []).append(trainer.cell(variant, seed))
+                stage.advance(note=f"{variant.name}, seed {seed}")
+    return summarise_study(kind, recipe.name, numbers, tuple(_rows(plan, found)), plan.reference)
+
+
+def _rows(plan: Plan, found: dict[str, list[Cell]]) -> Iterator[VariantFigures]:
+    for variant in plan.variants:
+        cells = found[variant.name]
+        for row in variant.rows:
+            yield VariantFigures(
+                name=row,
+                k_audio=variant.graph.k_audio,
+                k_text=variant.graph.k_text,
+                parameters=cells[0].parameters,
+                macs_per_node=cells[0].macs_per_node,
+                by_seed=tuple(cell.figures[row] for cell in cells),
+            )
+
+
+class _CellTrainer:
+    """Trains cells or finds them done."""
+
+    def __init__(self, run: RunDirectory, folder: Path) -> None:
+        self._folder = folder
+        self._recipe = run.record.recipe
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._train = _on(run.features("train"), device)
+        self._asked = {split: _on(run.features(split), device) for split in _SPLITS}
+        for split, features in self._asked.items():
+            if not len(features.labels):
+                raise InputError(
+                    f"{run.path}: has no utterances in split {split!r}, a study needs some"
+                )
+        self._graphs = HeadGraphs(self._train, self._asked["val"])
+        self._data_sha256 = _sha256((self._train, *self._asked.values()))
+
+    def cell(self, variant: Variant, seed: int) -> Cell:
+        """Return a trained head's figures, from its file if it is done."""
+        settings = CellSettings(
+            head=variant.head,
+            graph=variant.graph,
+            training=self._recipe.head_training,
+            seed=seed,
+            data_sha256=self._data_sha256,
+        )
+        path = self._folder / f"{variant.name}-seed{seed}.json"
+        done = _read(path)
+        if done is not None and done.settings == settings:
+            return done
+        cell = self._trained(variant, settings)
+        write_atomic(path, cell.model_dump_json(indent=1) + "\n")
+        return cell
+
+    def _trained(self, variant: Variant, settings: CellSettings) -> Cell:
+        torch.manual_seed(settings.seed)
+        head = train_head(
+            variant.name,
+            self._train,
+            self._asked["val"],
+            len(self._recipe.labels),
+            variant.head,
+            variant.graph,
+            settings.training,
+            Progress(),
+            graphs=self._graphs,
+        ).head
+        figures = {
+            row: {split: self._figures(head, variant, kind, split) for split in _SPLITS}
+            for row, kind in variant.rows.items()
+        }
+        e = self._train.embeddings
+        slots = variant.graph.used_by(variant.head).slots
+        macs = head_macs(head.cpu(), e.audio.shape[1], e.text.shape[1], 1, slots)
+        return Cell(
+            settings=settings,
+            parameters=parameter_count(head),
+            macs_per_node=sum(macs.values()),
+            figures=figures,
+        )
+
+    @torch.no_grad()
+    def _figures(
+        self, head: FusionHead, variant: Variant, kind: str, split: Split
+    ) -> dict[str, float]:
+        features, graph = self._asked[split], variant.graph
+        e = features.embeddings
+        if kind == "transductive":
+            logits = transductive(head, e, graph).logits
+        else:
+            bank = freeze_bank(head, self._train.embeddings, graph, labels=self._train.labels)
+            logits = InductiveHead(head, bank, graph).eval()(e.audio, e.text, e.present).logits
+        found = measure(features.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
+        return {name: found.figure(name) for name in STUDY_FIGURES}
+
+
+def _on(features: Features, device: torch.device) -> Features:
+    e = features.embeddings
+    moved = Embeddings(e.audio.to(device), e.text.to(device), e.present.to(device))
+    return Features(moved, features.labels.to(device))
+
+
+def _read(path: Path) -> Cell | None:
+    """Read a finished cell; what cannot be read is trained again."""
+    if not path.exists():
+        return None
+    try:
+        return Cell.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None
+
+
+def _sha256(features: Sequence[Features]) -> str:
+    digest = hashlib.sha256()
+    for part in features:
+        e = part.embeddings
+        for tensor in (e.audio, e.text, e.present, part.labels):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hemogat.config import Recipe
+from hemogat.errors import ConfigError
+from hemogat.training import study as module
+from hemogat.training.evaluation import evaluate_run
+from hemogat.training.intervals import estimate
+from hemogat.training.run_directory import RunDirectory
+from hemogat.training.study import run_study
+from hemogat.training.study_plan import plan_study
+from hemogat.training.study_record import StudyKind
+from hemogat.training.study_report import write_study
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path) -> RunDirectory:
+    return RunDirectory.open(tiny_run)
+
+
+def test_the_graph_study_compares_with_no_graph(run: RunDirectory, tmp_path: Path) -> None:
+    found = run_study(run, "graph", tmp_path)
+    rows = {row.name: row for row in found.rows}
+    assert list(rows) == ["no_graph", "transductive", "bank", "bank_with_labels"]
+    assert found.seeds == run.record.seeds
+    bank, base = (rows[name].figures["test"]["weighted_f1"] for name in ("bank", "no_graph"))
+    differences = [b - a for b, a in zip(bank.values, base.values, strict=True)]
+    assert rows["bank"].minus_reference["test"]["weighted_f1"] == estimate(differences, 0)
+    assert rows["no_graph"].minus_reference == {}
+    assert rows["bank_with_labels"].parameters == rows["bank"].parameters + 3 * 32  # an embedding
+    # The same heads as the run's own, so the same answers.
+    own = evaluate_run(run, "test").graphs
+    assert bank.values == pytest.approx(own["inductive"].figures["weighted_f1"].values)
+    across = rows["transductive"].figures["test"]["weighted_f1"].values
+    assert across == pytest.approx(own["transductive"].figures["weighted_f1"].values)
+
+
+def test_a_head_that_is_done_is_not_trained_again(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def counted(name: str, *args: Any, **kwargs: Any) -> Any:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(name)
+        return train_head(name, *args, **kwargs)
+
+    train_head: Callable[..., Any] = module.train_head
+    monkeypatch.setattr(module, "train_head", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(run, "topk", tmp_path, seeds=1, max_k=2)
+    finished = sorted((tmp_path / "cells").iterdir())
+    assert len(finished) == 3
+    finished[0].write_text("{", encoding="utf-8")  # damaged
+    trained.clear()
+    resumed = run_study(run, "topk", tmp_path, seeds=1, max_k=2)
+    assert trained == ["k_audio_1_k_text_1", "k_audio_2_k_text_2"]
+
+    monkeypatch.undo()
+    assert run_study(run, "topk", tmp_path / "whole", seeds=1, max_k=2) == resumed
+    assert [(row.k_audio, row.k_text) for row in resumed.rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("kind", ["topk", "gnn"])
+def test_a_study_becomes_tables_and_a_picture(
+    run: RunDirectory, tmp_path: Path, kind: StudyKind
+) -> None:
+    found = run_study(run, kind, tmp_path, seeds=1, max_k=2)
+    paths = write_study(found, tmp_path)
+    assert [path.name for path in paths] == ["study.json", "study.csv", "study.md", "study.png"]
+    assert type(found).model_validate_json(paths[0].read_bytes()) == found
+    lines = list(csv.DictReader(paths[1].open(encoding="utf-8")))
+    assert {line["row"] for line in lines} == {row.name for row in found.rows}
+    tables = paths[2].read_text(encoding="utf-8")
+    assert all(f"| `{row.name}` |" in tables for row in found.rows)
+    assert ("Difference from `gat`" in tables) == (kind == "gnn")
+    assert paths[3].read_bytes().startswith(b"\x89PNG")
+
+
+def test_studies_are_the_papers_tables(tiny_recipe: Recipe) -> None:
+    assert len(plan_study("topk", tiny_recipe, 10).variants) == 100
+    names = {
+        kind: [variant.name for variant in plan_study(kind, tiny_recipe, 10).variants]
+        for kind in ("modules", "gnn", "depth")
+    }
+    assert names == {
+        "modules": ["full", "no_gnn", "no_cmt", "audio", "text"],
+        "gnn": ["gat", "gcn", "sage"],
+        "depth": ["layers_1", "layers_2", "layers_3", "layers_4"],
+    }
+
+
+def test_a_recipe_that_does_not_fit_is_refused(tiny_recipe: Recipe) -> None:
+    without = tiny_recipe.model_copy(
+        update={"head": tiny_recipe.head.model_copy(update={"modules": "no_gnn"})}
+    )
+    with pytest.raises(ConfigError, match=r"head\.modules is no_gnn"):
+        plan_study("depth", without, 10)
