@@ -10,6 +10,7 @@ import torch
 
 from hemogat.config import (
     AudioEncoderConfig,
+    AugmentationConfig,
     BertSize,
     EncoderTraining,
     TextConfig,
@@ -24,6 +25,8 @@ from hemogat.model.encoders import (
     build_text_encoder,
 )
 from hemogat.progress import Progress
+from hemogat.training import encoder_training
+from hemogat.training.augmentation import augment
 from hemogat.training.encoder_training import train_audio_encoder, train_text_encoder
 from hemogat.training.features import embed_texts
 from hemogat.training.preparation import PreparedRow
@@ -156,3 +159,46 @@ def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
     kept = states[2 * first_best]  # two buckets, so two forward passes per validation
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(value, kept[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["audio", "text"])
+def test_a_contrastive_encoder_brings_labels_together(kind: str, recorded: Recorded) -> None:
+    progress = recorded()
+    torch.manual_seed(0)
+    config = EncoderTraining(
+        epochs=12, batch_size=8, learning_rate=3e-3, objective="contrastive", temperature=0.2
+    )
+    if kind == "text":
+        score = train_text_encoder(text_encoder(), texts(48, 0), texts(16, 1), 2, config, progress)
+    else:
+        train, validation = sounds(24, 0), sounds(8, 1)
+        score = train_audio_encoder(audio_encoder(), train, validation, 2, config, 16_000, progress)
+    assert score > 0.85
+    (notes,) = progress.notes.values()
+    assert losses(notes)[-1] < losses(notes)[0]
+
+
+def test_only_training_audio_is_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: list[int] = []
+
+    def counted(samples: Any, *arguments: Any) -> Any:
+        changed.append(len(samples))
+        return augment(samples, *arguments)
+
+    monkeypatch.setattr(encoder_training, "augment", counted)
+    train, validation = sounds(6, 0), sounds(4, 1)
+    config = EncoderTraining(epochs=2, batch_size=4, learning_rate=1e-3)
+    augmentation = AugmentationConfig(probability=1.0, speed=(0.5,), gain_db=(-6, 6))
+    train_audio_encoder(
+        audio_encoder(),
+        train,
+        validation,
+        2,
+        config,
+        16_000,
+        Progress(),
+        augmentation=augmentation,
+    )
+    # Each training utterance once an epoch, whole; no other.
+    lengths = [len(row.samples) for row in train if row.samples is not None]
+    assert sorted(changed) == sorted(lengths * 2)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from hemogat.config import Recipe
+from hemogat.errors import ConfigError, InputError
+from hemogat.progress import Progress, Stage
+from hemogat.training.partial_run import Existing, Origin, partial_path, partial_run
+from hemogat.training.run_directory import RECORD_FILE, RunDirectory
+from hemogat.training.train import train
+
+
+class _Trap(Stage):
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(None, None)
+        self._left = steps
+
+    def advance(self, steps: int = 1, *, note: str | None = None) -> None:
+        self._left -= steps
+        if self._left <= 0:
+            raise KeyboardInterrupt
+
+
+class Interrupting(Progress):
+    """Lets one stage come to a step and no further; remembers the stages that ran."""
+
+    def __init__(self, title: str, steps: int) -> None:
+        super().__init__()
+        self.title, self.steps = title, steps
+        self.titles: list[str] = []
+
+    @contextmanager
+    def stage(
+        self, title: str, total: int | None = None, *, undisturbed: bool = False
+    ) -> Iterator[Stage]:
+        self.titles.append(title)
+        yield _Trap(self.steps) if title == self.title else Stage(None, None)
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    files = [path for path in run.rglob("*") if path.is_file() and "logs" not in path.parts]
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in files if path.name != RECORD_FILE
+    }
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_last_bit(
+    tiny_run: Path, tiny_recipe: Recipe, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    existing: Existing = "refuse"
+    seen = []
+    for title, steps in (
+        ("Decode audio", 7),
+        ("Train audio encoder", 2),  # at the end of the second epoch, before its checkpoint
+        ("Train text encoder", 1),  # before any checkpoint
+        ("Extract embeddings", 1),  # the first shard is there
+        ("Train head (no_gnn, seed 1)", 4),
+        ("Train head (text_only, seed 0)", 1),
+    ):
+        progress = Interrupting(title, steps)
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                tiny_recipe,
+                tiny_manifest,
+                out,
+                progress,
+                existing=existing,
+                checkpoint_every_s=0,
+            )
+        assert not out.exists()
+        seen.append(progress.titles)
+        existing = "resume"
+    train(tiny_recipe, tiny_manifest, out, existing="resume")
+    assert weights(out) == weights(tiny_run)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    # What was finished was not made again.
+    assert "Train audio encoder" not in seen[3]
+    assert seen[5][-2:] == ["Train head (audio_only, seed 1)", "Train head (text_only, seed 0)"]
+    assert "Train head (full, seed 0)" not in seen[5]
+    one, other = RunDirectory.open(out).record, RunDirectory.open(tiny_run).record
+    assert one.model_copy(update={"created_utc": other.created_utc}) == other
+
+
+@pytest.fixture
+def origin(tiny_recipe: Recipe, tiny_manifest: Path) -> Origin:
+    return Origin.of(tiny_recipe, tiny_manifest, skip_bad=False)
+
+
+def fill(out: Path, origin: Origin, existing: Existing, name: str, failure: BaseException) -> None:
+    """Begin a partial run, make a file or folder in it, then fail."""
+    with partial_run(out, origin, existing, Accelerator(), 0) as partial:
+        (partial.folder / name).mkdir(exist_ok=True)
+        raise failure
+
+
+def enter(out: Path, origin: Origin, existing: Existing, failure: type[BaseException]) -> Path:
+    """Fill a partial run with something that took long, then fail."""
+    with pytest.raises(failure):
+        fill(out, origin, existing, "audio_encoder", failure("for some reason"))
+    return partial_path(out)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError, ConfigError])
+def test_what_took_long_is_kept(
+    origin: Origin, tmp_path: Path, failure: type[BaseException]
+) -> None:
+    folder = enter(tmp_path / "run", origin, "refuse", failure)
+    assert (folder / "audio_encoder").is_dir()
+    with pytest.raises(InputError, match=r"run\.partial: .*--resume, .*--restart"):
+        enter(tmp_path / "run", origin, "refuse", KeyboardInterrupt)
+    enter(tmp_path / "run", origin, "resume", KeyboardInterrupt)
+    with partial_run(tmp_path / "run", origin, "restart", Accelerator(), 0) as partial:
+        assert not partial.holds_work()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_refusal_before_that_leaves_nothing(origin: Origin, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        fill(tmp_path / "run", origin, "refuse", "tokenizer", ConfigError("does not fit"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_same_run_is_continued(
+    origin: Origin, tiny_recipe: Recipe, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    enter(tmp_path / "run", origin, "refuse", KeyboardInterrupt)
+    head = tiny_recipe.head.model_copy(update={"hidden": 32})
+    other = origin.model_copy(update={"recipe": tiny_recipe.model_copy(update={"head": head})})
+    with pytest.raises(InputError, match=r"recipe\.head\.hidden 16, not 32"):
+        enter(tmp_path / "run", other, "resume", KeyboardInterrupt)
+    changed = tmp_path / "manifest.csv"
+    changed.write_text(tiny_manifest.read_text() + "\n")
+    with pytest.raises(InputError, match="a manifest of other content"):
+        enter(
+            tmp_path / "run",
+            Origin.of(tiny_recipe, changed, skip_bad=False),
+            "resume",
+            KeyboardInterrupt,
+        )
+    with pytest.raises(InputError, match="skip_bad False, not True"):
+        enter(
+            tmp_path / "run",
+            Origin.of(tiny_recipe, tiny_manifest, skip_bad=True),
+            "resume",
+            KeyboardInterrupt,
+        )
+
+
+def test_there_must_be_something_to_resume(origin: Origin, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.partial: expected an interrupted run, found none"):
+        enter(tmp_path / "run", origin, "resume", KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume", "restart"])
+def test_what_is_no_partial_run_is_left_alone(
+    origin: Origin, tmp_path: Path, existing: Existing
+) -> None:
+    thesis = tmp_path / "run.partial" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    with pytest.raises(InputError, match="holds something else"):
+        enter(tmp_path / "run", origin, existing, KeyboardInterrupt)
+    assert thesis.read_text() == "years of work"
