@@ -1,6 +1,6 @@
 """Speed of fusion training: the dense path against PyTorch Geometric, with one set of weights.
 
-    python benchmarks/training_speed.py --out benchmarks/results
+    python benchmarks/training_speed.py
 
 Clusters of random embeddings stand for a corpus. Epochs of both paths take turns in one process,
 each a whole training step (forward, backward, Adam) of the same head on the same graph; validation
@@ -134,7 +134,7 @@ def in_new_process(nodes: int, repeats: int) -> dict[str, object]:
 def main() -> None:
     """Measure, print and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="folder for the report")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--many-nodes", type=int, default=MANY_NODES)
     parser.add_argument("--link", type=int, metavar="NODES", help="link that many and stop")
@@ -144,22 +144,29 @@ def main() -> None:
         print(json.dumps(link(given.link, given.repeats)))
         return
     environment = describe_environment()
-    before = load_average()
-    report = {
-        "training": compare(given.rounds),
-        "linking": [in_new_process(NODES, 5), in_new_process(given.many_nodes, 1)],
+    training, linking = compare(given.rounds), [in_new_process(NODES, 5)]
+    report: dict[str, object] = {
+        "training": training,
+        "linking": linking,
         "head": HEAD.model_dump(),
         "graph": GRAPH.model_dump(),
         "threads": torch.get_num_threads(),
-        "load_average": {"before": before, "after": load_average()},
+        "load_average": load_average(),
         "environment": environment.model_dump(mode="json"),
         "training_versions": installed_versions(("torch", "torch-geometric")),
     }
+    cpu = "-".join(environment.cpu.lower().split())
+    path = given.out / f"training-speed-{cpu}-{environment.cores}c.json"
+    write(path, report)
+    linking.append(in_new_process(given.many_nodes, 1))
+    write(path, report)
+
+
+def write(path: Path, report: dict[str, object]) -> None:
+    """Print the report and write it; linking many utterances, which comes last, takes minutes."""
     text = json.dumps(report, indent=1)
-    print(text)
-    if given.out is not None:
-        cpu = "-".join(environment.cpu.lower().split())
-        write_atomic(given.out / f"training-speed-{cpu}-{environment.cores}c.json", text + "\n")
+    print(text, flush=True)
+    write_atomic(path, text + "\n")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class StudyRow(Settings):
 
     ``parameters`` and ``macs_per_node`` are the head's. ``minus_reference`` are the differences
     from the study's reference, paired by seed; empty for the reference itself.
+    Nothing of a study is exported, so an estimate's ``best`` is the first seed's value.
     """
 
     name: str
