@@ -70,6 +70,25 @@ def test_refusals(
     assert not (tmp_path / "run").exists()
 
 
+def test_encoders_and_manifest_go_together(
+    refused: Callable[..., str], arguments: list[str | Path], tmp_path: Path
+) -> None:
+    names = ("--audio-encoder", "wav2vec2", "--text-encoder", "bert", "--manifest", tmp_path)
+    assert "--audio-encoder missing: " in refused(*arguments, *names[2:])
+    assert "--text-encoder and --manifest missing: " in refused(*arguments, *names[:2])
+    assert "--train and --val: with encoders" in refused(*arguments, *names)
+    assert not (tmp_path / "run").exists()
+
+
+def test_feature_files_or_encoders_are_needed(
+    refused: Callable[..., str], arguments: list[str | Path]
+) -> None:
+    checkpoint, (*_, labels, names, out, run) = arguments[:2], arguments
+    line = refused(*checkpoint, labels, names, out, run)
+    assert "--train and --test missing: " in line
+    assert "--audio-encoder" in line
+
+
 def test_export_is_refused(
     refused: Callable[..., str], hemogat_json: Callable[..., Any], arguments: list[str | Path]
 ) -> None:

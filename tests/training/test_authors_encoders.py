@@ -79,13 +79,13 @@ def test_an_import_with_encoders_is_exported_and_predicts(
 
     bundle = export_run(run.path, tmp_path / "bundle", ExportConfig()).bundle
     pipeline = Pipeline.load(bundle)
-    assert pipeline.manifest.text.pooling == "pooler"
+    assert pipeline.bundle.manifest.text.pooling == "pooler"
     # The bundle's answer to a file is the imported head's to the run's own embedding of it.
     bank = freeze_bank(run.head(), run.features("train").embeddings, GRAPH)
     e = run.features("test").embeddings
     expected = InductiveHead(run.head(), bank, GRAPH).eval()(e.audio, e.text, e.present)
     for row, utterance in enumerate(corpus.split("test")[:3]):
-        found = pipeline.predict(utterance.audio, utterance.text).probabilities
+        found = pipeline(utterance.audio, text=utterance.text).probabilities
         assert list(found) == list(LABELS)
         assert list(found.values()) == pytest.approx(
             expected.logits[row].softmax(0).tolist(), abs=1e-4
@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_refused_whole(
 def test_feature_files_that_nothing_would_read_are_refused(
     checkpoint: Path, sources: EncoderSources, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="^--train and --val: with encoders"):
+    with pytest.raises(InputError, match=r"^--train and --val: with encoders"):
         imported(checkpoint, sources, tmp_path / "run", train=tmp_path / "a", val=tmp_path / "b")
-    with pytest.raises(InputError, match="^--test missing: expected the feature files"):
+    with pytest.raises(InputError, match=r"^--test missing: expected the feature files"):
         import_checkpoint(checkpoint, {"train": tmp_path}, LABELS, GRAPH, tmp_path / "run")
