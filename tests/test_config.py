@@ -31,7 +31,8 @@ def test_defaults_are_the_authors() -> None:
 
 
 def test_the_gate_is_strict_unless_a_recipe_says_otherwise() -> None:
-    assert ExportConfig().parity == ParityConfig(max_abs_diff=1e-4, min_cosine=0.9999, max_flips=0)
+    exact = ParityConfig(max_abs_diff=1e-4, min_cosine=0.9999, max_flip_rate=0.0)
+    assert ExportConfig().limits == exact
     assert ExportConfig().opset <= 23
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemogat.data.manifest import SPLITS, Manifest, Utterance, read_manifest
-from hemogat.errors import InputError
+from hemogat.errors import IncompleteError, InputError
 from hemogat.export.bundle_files import add_own_answers
 from hemogat.export.parity import Reference, ReferenceAnswers, compare
 from hemogat.export.speed import component_latency
@@ -95,15 +95,27 @@ def check_audio(utterances: Iterable[Utterance]) -> None:
 def judge(candidate: Candidate, progress: Progress, *, random_weights: bool) -> ParityReport:
     """Compare the candidate with the reference; its limits are for the caller to hold it to.
 
-    Below fp32 its own answers to the golden cases are added to the bundle.
+    Below fp32 its own answers to the golden cases are added to the bundle. An engine in a precision
+    that this machine's processor lacks is reported as not judged.
+
+    Raises:
+        IncompleteError: the engine is not installed, or cannot use the device that was asked for.
     """
     config = candidate.config
     reason = _cannot_run(config)
     if reason is not None:
         return nothing_judged(config, reason)
-    pipeline = Pipeline(
-        candidate.bundle, engine=config.engine, precision=config.precision, device=config.device
-    )
+    try:
+        pipeline = Pipeline(
+            candidate.bundle,
+            engine=config.engine,
+            precision=config.precision,
+            device=config.device,
+        )
+    except IncompleteError:
+        if (config.engine, config.precision) != ("openvino", "bf16"):
+            raise
+        return nothing_judged(config, "this CPU has no bf16; export on one that has to judge it")
     report = compare(pipeline, candidate.rows, candidate.expected, config.limits, progress)
     latency = component_latency(pipeline, candidate.reference, candidate.rows, candidate.expected)
     if config.precision != "fp32":

@@ -54,7 +54,7 @@ def test_an_option_goes_before_the_recipe(tmp_path: Path) -> None:
     from hemogat.cli.export import _config
 
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("{opset: 21, parity: {max_flips: 1}}")
+    recipe.write_text("{opset: 21, parity: {max_flip_rate: 0.1}}")
     config = _config(recipe, "onnx", None)
-    assert (config.opset, config.parity.max_flips) == (21, 1)
+    assert (config.opset, config.limits.max_flip_rate) == (21, 0.1)
     assert (config.engine, config.precision) == ("onnx", "fp32")

@@ -18,7 +18,8 @@ def test_facts(hemogat: Callable[..., Result], tiny_bundle: Path) -> None:
     assert facts["labels"] == "angry, calm, sad"
     assert facts["reads"] == "audio and text, one may be missing"
     assert facts["neighbours"] == "2 by audio, 3 by text, from 24 rows"
-    assert facts["golden"].startswith("cases  answered as the reference, within ")
+    assert facts["golden"].startswith("cases  answered by onnx-fp32 as expected, within ")
+    assert facts["parity"].startswith("onnx-fp32: 0 of 42 decisions flipped, ")
 
 
 def test_json_is_the_manifest_with_sizes(
@@ -35,7 +36,11 @@ def test_json_is_the_manifest_with_sizes(
         file.stat().st_size for file in tiny_bundle.rglob("*") if file.is_file()
     )
     assert found["golden_max_abs_diff"] is None
-    assert 0 <= hemogat_json("inspect", tiny_bundle, "--check")["golden_max_abs_diff"] < 1e-3
+    assert (
+        0
+        <= hemogat_json("inspect", tiny_bundle, "--verify")["golden_max_abs_diff"]["onnx-fp32"]
+        < 1e-3
+    )
 
 
 def test_an_altered_file_is_refused(

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.errors import BundleError, ConfigError, InputError, ParityError
-from hemogat.export import export_run as export_module
+from hemogat.export import targets as export_module
 from hemogat.export.export_run import export_run
 from hemogat.export_config import ExportConfig
 from hemogat.model.bank import freeze_bank
@@ -48,16 +48,17 @@ def edit_record(run: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(raw))
 
 
-def assert_nothing_was_written(place: Path) -> None:
+def assert_nothing_was_written(place: Path, *, but: tuple[str, ...] = ()) -> None:
     """Neither a bundle nor the temporary folder that it grew in."""
-    assert not list(place.iterdir())
+    assert tuple(path.name for path in place.iterdir()) == but
 
 
 def test_a_bundle_carries_its_reports_and_its_bank(tiny_bundle: Path, tiny_run: Path) -> None:
     run = RunDirectory.open(tiny_run)
     parity = json.loads((tiny_bundle / "parity.json").read_text())
-    assert parity["utterances"] == 12
-    assert {row["flips"] for row in parity["rows"]} == {None, 0}
+    (report,) = parity["reports"].values()
+    assert report["utterances"] == 42  # the test split is small, so all splits
+    assert {row["flips"] for row in report["rows"]} == {None, 0}
     metrics = json.loads((tiny_bundle / "metrics.json").read_text())
     evaluation = Evaluation.model_validate(metrics)
     assert evaluation == evaluate_run(run)
@@ -67,9 +68,12 @@ def test_a_bundle_carries_its_reports_and_its_bank(tiny_bundle: Path, tiny_run: 
     assert graph_gain_lines(evaluation)[0] in card
     assert "0 flipped decisions" in card
 
-    stored = load_file(tiny_bundle / "bank" / "bank.safetensors")
+    bundle = Bundle.open(tiny_bundle)
+    stored = load_file(tiny_bundle / bundle.manifest.bank.tensors)
     bank = freeze_bank(run.head(), run.features("train").embeddings, run.record.recipe.graph)
-    assert set(stored) == {"audio", "text", "present", "states_0", "states_1", "states_2"}
+    searched = {"audio_table", "audio_rows", "text_table", "text_rows"}
+    known = {"audio", "text", "present", "states_0", "states_1", "states_2"}
+    assert set(stored) == known | searched
     assert_allclose(stored["audio"], bank.embeddings.audio)
     assert_allclose(stored["text"], bank.embeddings.text)
     assert stored["present"].dtype == np.bool_
@@ -147,9 +151,11 @@ def test_a_graph_that_is_not_the_reference_leaves_nothing_behind(
 
     monkeypatch.setattr(export_module, "export_fusion", tampered)
     (tmp_path / "place").mkdir()
-    with pytest.raises(ParityError, match="fusion logits over 12 utterances"):
+    with pytest.raises(ParityError, match="fusion logits over 42 utterances"):
         export_run(tiny_run, tmp_path / "place" / "bundle", ExportConfig())
-    assert_nothing_was_written(tmp_path / "place")
+    assert_nothing_was_written(tmp_path / "place", but=("bundle.parity.json",))
+    report = json.loads((tmp_path / "place" / "bundle.parity.json").read_text())["reports"]
+    assert report["onnx-fp32"]["utterances"] == 42
 
 
 @pytest.mark.usefixtures("quick_graphs")
@@ -162,7 +168,7 @@ def test_a_refused_export_leaves_the_bundle_that_stands_there(
     with pytest.raises(ParityError):
         export_run(tiny_run, out, strict)
     assert (out / "SHA256SUMS").read_bytes() == before
-    assert [p.name for p in out.parent.iterdir()] == ["bundle"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["bundle", "bundle.parity.json"]
     Bundle.open(out)
 
 
@@ -228,7 +234,7 @@ def test_utterances_without_a_modality_are_compared_too(
 
     pipeline = Pipeline.load(report.bundle)
     assert check_golden(pipeline) < 1e-5
-    present = load_file(report.bundle / "bank" / "bank.safetensors")["present"]
+    present = load_file(report.bundle / pipeline.bundle.manifest.bank.tensors)["present"]
     assert torch.from_numpy(present).sum(dim=0).tolist() == [23, 22]
     for clip in utterances:
         if clip.split == "test":

@@ -164,9 +164,8 @@ def report_with(**row: Any) -> ParityReport:
     ],
 )
 def test_what_the_gate_refuses(row: dict[str, float], message: str) -> None:
-    with pytest.raises(ParityError, match=message) as caught:
+    with pytest.raises(ParityError, match=message):
         gate(report_with(**row))
-    assert "nothing was written" in str(caught.value)
 
 
 @pytest.mark.parametrize("row", [{}, {"max_abs_diff": 1e-4}, {"min_cosine": 0.9999}, {"flips": 0}])

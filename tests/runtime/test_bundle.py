@@ -43,7 +43,7 @@ def test_a_bundle_holds_what_the_design_says_and_hashes_all_of_it(tiny_bundle: P
         for end in ("", ".data")
     }
     singles = {"bundle.json", "tokenizer.json", "parity.json", "metrics.json", "MODEL_CARD.md"}
-    bank = {"bank/bank.safetensors", "bank/rows.json"}
+    bank = {"fusion/onnx-fp32/bank.safetensors", "bank/rows.json"}
     assert models | singles | bank <= set(listed)
     assert bundle.manifest.labels == ("angry", "calm", "sad")
     assert bundle.manifest.bank.rows == len(bundle.bank_index.labels) == 24

@@ -1,0 +1,132 @@
+"""Every recipe under ``export/`` is valid and exports; the targets of one run add up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hemogat.config import load_settings
+from hemogat.errors import ConfigError, IncompleteError, InputError, ParityError
+from hemogat.export.export_run import export_run
+from hemogat.export.tensorrt_engine import missing_parts
+from hemogat.export_config import ExportConfig, ParityConfig
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.golden import check_golden
+from hemogat.runtime.parity_report import read_parity
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.training.run_directory import RunDirectory
+
+FOLDER = Path(__file__).parents[2] / "export"
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+# A model of 16 numbers that was hardly trained flips decisions; the recipes' own limits are for
+# real ones.
+LENIENT = ParityConfig(
+    max_abs_diff=None, min_cosine=None, max_flip_rate=1, max_ua_change=1, max_batch_diff=0.02
+)
+
+
+def config_of(recipe: str) -> ExportConfig:
+    config = load_settings(ExportConfig, FOLDER / f"{recipe}.yaml")
+    update = {"parity": LENIENT, "calibration_utterances": 8}
+    tokens = config.tensorrt.tokens.model_copy(update={"largest": 32})
+    update["tensorrt"] = config.tensorrt.model_copy(update={"tokens": tokens})
+    return config.model_copy(update=update)
+
+
+def test_recipes_name_the_targets_and_hold_the_default_limits() -> None:
+    assert len(RECIPES) == 10
+    for recipe in RECIPES:
+        config = load_settings(ExportConfig, FOLDER / f"{recipe}.yaml")
+        engine = {"trt": "tensorrt"}.get(config.engine, config.engine)
+        assert recipe == f"{engine}-{config.precision}"
+        assert config.limits == config.model_copy(update={"parity": None}).limits
+        assert config.opset == config.onnx_opset
+
+
+@pytest.mark.usefixtures("quick_graphs")
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if r != "onnx-fp32"])
+def test_a_recipe_adds_its_engine_to_a_bundle(
+    recipe: str, tiny_run: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    config = config_of(recipe)
+    target = f"{config.engine}-{config.precision}"
+    if config.engine == "trt" and missing_parts():
+        with pytest.raises(IncompleteError, match="no TensorRT plan was built"):
+            export_run(tiny_run, out, config)
+        assert (out / "build_engines.sh").is_file()
+        for graph in ("audio_encoder", "text_encoder", "fusion"):
+            assert (out / graph / target / "model.onnx").is_file()
+        assert [m.engine for m in Bundle.open(out).manifest.models] == ["onnx"] * 3
+        assert set(read_parity(Bundle.open(out)).reports) == {"onnx-fp32"}
+        return
+    report = export_run(tiny_run, out, config)
+    bundle = Bundle.open(out)
+    assert report.target == target
+    assert {(m.engine, m.precision) for m in bundle.manifest.models} == {
+        ("onnx", "fp32"),
+        (config.engine, config.precision),
+    }
+    assert read_parity(bundle).reports[target] == report.parity
+    check_golden(Pipeline(bundle))
+    if report.parity.rows:
+        assert report.parity.ungated is None
+        check_golden(Pipeline(bundle, engine=config.engine, precision=config.precision))
+        assert report.parity.batch_diff < 1e-2
+        assert {time.graph for time in report.parity.latency} == {
+            m.graph for m in bundle.manifest.models
+        }
+    else:
+        assert target == "onnx-bf16"
+        assert report.parity.ungated is not None
+        assert "--device cuda" in report.parity.ungated
+
+
+@pytest.mark.usefixtures("quick_graphs")
+def test_a_bundle_of_another_run_is_replaced(
+    tiny_run: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = run / "run.json"
+    record.write_text(record.read_text() + "\n")
+    out = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    export_run(run, out, config_of("openvino-fp32"))
+    bundle = Bundle.open(out)
+    assert {(m.engine, m.precision) for m in bundle.manifest.models} == {("openvino", "fp32")}
+    assert bundle.manifest.bank.tensors == "bank/bank.safetensors"
+    assert RunDirectory.open(run).record == RunDirectory.open(tiny_run).record
+
+
+@pytest.mark.usefixtures("quick_graphs")
+def test_a_refused_engine_leaves_the_others(
+    tiny_run: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    strict = ExportConfig(precision="fp16", parity=ParityConfig())
+    with pytest.raises(ParityError, match=r"onnx-fp16: .* the whole report is in .*parity\.json"):
+        export_run(tiny_run, out, strict)
+    assert {m.precision for m in Bundle.open(out).manifest.models} == {"fp32"}
+    assert (tmp_path / "bundle.parity.json").is_file()
+
+
+@pytest.mark.usefixtures("quick_graphs")
+def test_random_weights_are_reported_and_not_judged(tiny_run: Path, tmp_path: Path) -> None:
+    strict = ExportConfig(precision="fp16", parity=ParityConfig())
+    report = export_run(tiny_run, tmp_path / "bundle", strict, random_weights=True)
+    assert report.parity.ungated == "the weights are random"
+    assert report.parity.rows
+    assert "Not judged: the weights are random" in (report.bundle / "MODEL_CARD.md").read_text()
+
+
+def test_what_openvino_does_not_run_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="engine openvino: expected fp32, bf16 or int8"):
+        export_run(tiny_run, tmp_path / "bundle", ExportConfig(engine="openvino", precision="fp16"))
+
+
+def test_audio_that_is_gone_is_named(tiny_manifest: Path, tiny_run: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "inputs.csv"
+    missing.write_text("id,audio,text,label,speaker,split\na,gone.wav,words,sad,s,test\n")
+    with pytest.raises(InputError, match=r"gone\.wav"):
+        export_run(tiny_run, tmp_path / "bundle", ExportConfig(), inputs=missing)
