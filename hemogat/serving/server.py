@@ -212,6 +212,7 @@ class TritonServer:
             "exit-timeout-secs": _DRAIN_S,
             "http-restricted-api": closed,
             "grpc-restricted-protocol": closed,
+            "metrics-config": "summary_latencies=true",
             "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",
         }
         for endpoint in ("HTTP", "gRPC", "metrics"):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -32,6 +34,7 @@ from hemogat.serving.settings import (
 )
 from hemogat.serving.triton_engine import run_requests, threads_per_instance
 from hemogat.serving.triton_entry import Entry, Row
+from hemogat.serving.triton_metrics import RequestMetrics
 from hemogat.serving.triton_stream import Chunk, Streams
 
 MAX_INNER_CALLS = 64  # of one entry process at a time; further ones wait their turn
@@ -78,6 +81,9 @@ class RequestHost(ABC, Generic[RequestT]):
             explain=self._explains,
         )
         self._open(bundle, models, parameters)
+        new_family = partial(pb_utils.MetricFamily, kind=pb_utils.MetricFamily.COUNTER)
+        self._metrics = RequestMetrics(config["name"], new_family)
+        self._metrics.start()
         self._slots = asyncio.Semaphore(parameters.max_in_flight)
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._waiting)
@@ -107,15 +113,18 @@ class RequestHost(ABC, Generic[RequestT]):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._metrics.stop()
         self._preparing.shutdown()
         self._waiting.shutdown()
 
     async def _answer(self, request: RequestT, sender: Any) -> None:
         self._accepted += 1
+        began_s = time.monotonic()
         try:
             response = await self._respond(request)
         finally:
             self._accepted -= 1
+        self._metrics.finished(_status(response), time.monotonic() - began_s)
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _respond(self, request: RequestT) -> Any:
@@ -141,7 +150,9 @@ class RequestHost(ABC, Generic[RequestT]):
             return _error_response(f"{type(error).__name__}: {error}")
 
     async def _work(self, request: RequestT) -> Arrays:
+        began_s = time.monotonic()
         async with self._slots:
+            self._metrics.started(time.monotonic() - began_s)
             return await self._answer_one(request)
 
     async def _infer(self, graph: str, feeds: Arrays) -> Arrays:
@@ -271,3 +282,13 @@ def _response(outputs: Arrays) -> Any:
 
 def _error_response(message: str, *code: Any) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, *code))
+
+
+def _status(response: Any) -> str:
+    if not response.has_error():
+        return "ok"
+    codes = {
+        pb_utils.TritonError.INVALID_ARG: "invalid",
+        pb_utils.TritonError.UNAVAILABLE: "overloaded",
+    }
+    return codes.get(response.error().code(), "failed")
