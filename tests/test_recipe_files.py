@@ -13,8 +13,13 @@ def test_packaged_recipes_are_valid(name: str) -> None:
     assert load_recipe(name).name == name
 
 
-def test_the_demo_is_packaged() -> None:
-    assert "demo" in packaged_recipes()
+def test_recipes_are_listed_with_what_they_are_for() -> None:
+    packaged = packaged_recipes()
+    assert list(packaged) == sorted(packaged)
+    assert {"demo", "iemocap", "meld"} <= packaged.keys()
+    for description in packaged.values():
+        assert len(description.split()) > 5
+        assert "#" not in description
 
 
 def test_a_file_goes_before_a_packaged_recipe(

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from hemogat.data.manifest import read_manifest
 from hemogat.progress import Progress
-from hemogat.training.features import embed_samples, embed_texts, extract_embeddings
+from hemogat.training.features import FeatureCache, embed_samples, embed_texts, extract_embeddings
 from hemogat.training.preparation import PreparedRow, prepare_rows
 from hemogat.training.run_directory import RunDirectory
 
@@ -82,3 +83,73 @@ def test_the_stored_features_are_those_of_the_stored_encoders(
     torch.testing.assert_close(found.audio, stored.embeddings.audio, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.text, stored.embeddings.text, atol=1e-5, rtol=0)
     assert stored.labels.tolist() == [row.label for row in rows]
+
+
+@pytest.fixture
+def many(rows: list[PreparedRow]) -> list[PreparedRow]:
+    """Return rows enough for two shards of each modality, one text and one clip missing."""
+    rows = rows * 6
+    rows[3] = PreparedRow(None, rows[3].tokens, 0)
+    rows[5] = PreparedRow(rows[5].samples, None, 0)
+    return rows
+
+
+def calls_of(encoder: torch.nn.Module) -> list[int]:
+    calls: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    return calls
+
+
+def test_what_is_cached_is_not_computed_again(
+    run: RunDirectory, many: list[PreparedRow], tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path / "cache", Accelerator())
+    audio, text = run.audio_encoder(), run.text_encoder()
+    plain = extract_embeddings(many, audio, text, WINDOW, Progress())
+    first = extract_embeddings(many, audio, text, WINDOW, Progress(), cache)
+    shards = sorted(cache.folder.iterdir())
+    assert len(shards) == 4
+    shards[0].unlink()
+    shards[1].write_bytes(b"damaged")
+    calls = calls_of(audio), calls_of(text)
+    second = extract_embeddings(many, audio, text, WINDOW, Progress(), cache)
+    assert any(calls)
+    assert sorted(cache.folder.iterdir()) == shards
+    for made in calls:
+        made.clear()
+    third = extract_embeddings(many, audio, text, WINDOW, Progress(), cache)
+    assert calls == ([], [])
+    for found in (first, second, third):  # the same batches, so the same bits
+        assert found.audio.equal(plain.audio)
+        assert found.text.equal(plain.text)
+        assert found.present.equal(plain.present)
+
+
+def test_anything_that_decides_an_embedding_is_in_its_key(
+    run: RunDirectory, many: list[PreparedRow], tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path / "cache", Accelerator())
+    audio, text = run.audio_encoder(), run.text_encoder()
+    extract_embeddings(many, audio, text, WINDOW, Progress(), cache)
+    heard, written = calls_of(audio), calls_of(text)
+
+    def computed(rows: list[PreparedRow], window_samples: int = WINDOW) -> tuple[bool, bool]:
+        heard.clear()
+        written.clear()
+        extract_embeddings(rows, audio, text, window_samples, Progress(), cache)
+        return bool(heard), bool(written)
+
+    assert computed(many) == (False, False)
+    assert computed(many, WINDOW // 2) == (True, False)
+    samples, tokens = many[0].samples, many[0].tokens
+    assert samples is not None
+    assert tokens is not None
+    assert computed([PreparedRow(samples * 0.5, tokens, 0), *many[1:]]) == (True, False)
+    other = type(tokens)(tokens.input_ids.copy(), tokens.attention_mask)
+    other.input_ids[1] += 1
+    assert computed([PreparedRow(samples, other, 0), *many[1:]]) == (False, True)
+    with torch.no_grad():
+        next(audio.parameters()).view(-1)[0] += 0.1
+    assert computed(many) == (True, False)
+    text.pooling = "pooler"
+    assert computed(many) == (False, True)

@@ -178,3 +178,25 @@ def test_controls_differ_from_the_head_by_one_thing() -> None:
     for name, modality in (("audio_only", "audio"), ("text_only", "text")):
         expected = head.model_copy(update={"modalities": modality, "modality_dropout": 0.0})
         assert configs[name] == expected
+
+
+def test_unreadable_audio_is_left_out_if_asked_and_said(
+    tiny_recipe: Recipe, corpus: list[Utterance], tmp_path: Path
+) -> None:
+    utterances = list(corpus)
+    for number in (2, 40):
+        source = utterances[number].audio
+        assert source is not None
+        damaged = tmp_path / f"damaged-{number}.wav"
+        damaged.write_bytes(source.read_bytes()[:2000])
+        utterances[number] = replace(utterances[number], audio=damaged)
+    write_manifest(tmp_path / "corpus.csv", utterances)
+    once = {"epochs": 1}
+    recipe = with_settings(tiny_recipe, audio_training=once, text_training=once, head_training=once)
+    run = train(recipe, tmp_path / "corpus.csv", tmp_path / "run", skip_bad=True)
+    bad = [utterances[2].id, utterances[40].id]
+    assert [row.id for row in run.record.skipped] == bad
+    assert "damaged-2.wav: is truncated" in run.record.skipped[0].reason
+    assert [row.id for row in run.record.rows] == [u.id for u in utterances if u.id not in bad]
+    counted = sum(len(run.features(split).labels) for split in ("train", "val", "test"))
+    assert counted == len(utterances) - 2
