@@ -26,6 +26,8 @@ IrPrecision = Literal["fp32", "bf16", "int8"]
 Feeds = Sequence[Mapping[str, NDArray[Any]]]
 # Whether each utterance is decided as by the reference, given what runs the candidate graph.
 Judge = Callable[[Callable[[Arrays], Arrays]], Sequence[bool]]
+# What turns a stored int8 constant into float.
+_DEQUANTISING = ("Convert", "Subtract", "Multiply")
 
 
 def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: Feeds = ()) -> Path:
@@ -110,10 +112,19 @@ def quantised_layers(model: Any) -> set[str]:
     return {
         node.get_friendly_name()
         for node in model.get_ops()
-        if any(
-            source.get_node().get_type_name() == "FakeQuantize" for source in node.input_values()
-        )
+        if node.get_type_name() not in _DEQUANTISING
+        and any(_is_int8(source.get_node()) for source in node.input_values())
     }
+
+
+def _is_int8(node: Any) -> bool:
+    """Say whether a node gives quantised values: activations, or a constant and its scale."""
+    kind = node.get_type_name()
+    if kind == "Constant":
+        return node.get_element_type().get_type_name() in ("i8", "u8")
+    return kind == "FakeQuantize" or (
+        kind in _DEQUANTISING and _is_int8(node.input_value(0).get_node())
+    )
 
 
 def _read(onnx_path: Path) -> Any:
