@@ -7,7 +7,7 @@ count a refusal as a success.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +46,7 @@ class RequestMetrics:
         self._metrics: dict[_Series, Any] = {}
         self._lock = threading.Lock()
         # Every series starts at 0: Prometheus sees an increase only from one value to another.
-        self._pending = Counter(dict.fromkeys(_all_series(), 0.0))
+        self._pending = defaultdict(float, dict.fromkeys(_all_series(), 0.0))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._publish_until_stopped, name="metrics")
 
@@ -74,7 +74,7 @@ class RequestMetrics:
     def publish(self) -> None:
         """Hand over what has been counted since the last time."""
         with self._lock:
-            pending, self._pending = self._pending, Counter()
+            pending, self._pending = self._pending, defaultdict(float)
         for series, amount in pending.items():
             self._metric(series).increment(amount)
 
