@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hemogat.benchmarks.bench_server import bench_server
 from hemogat.benchmarks.environment import describe_environment, load_average
 from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
 from hemogat.benchmarks.latency_report import LatencyReport, Spread, TritonLatency, Workload
@@ -20,8 +20,6 @@ from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.golden import golden_cases
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.client import Client, Protocol
-from hemogat.serving.repository import write_repository
-from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
 
@@ -114,13 +112,7 @@ def _through_triton(
         engine=settings.engine, precision=settings.precision, threads=settings.threads
     )
     with ExitStack() as stack:
-        scratch = tempfile.TemporaryDirectory(prefix="hemogat-bench-")
-        repository = Path(stack.enter_context(scratch)) / "models"
-        write_repository(bundle, repository, repository_settings)
-        with progress.stage("Start tritonserver") as stage:
-            server = stack.enter_context(
-                TritonServer(repository, on_status=lambda line: stage.advance(0, note=line))
-            )
+        server = stack.enter_context(bench_server(bundle, repository_settings, progress))
         clients: dict[Protocol, Client] = {
             "grpc": stack.enter_context(Client(server.grpc_url, "grpc")),
             "http": stack.enter_context(Client(server.http_url, "http")),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hemogat.cli.bench_serve import serve
 from hemogat.cli.extras import needs
 from hemogat.cli.group import DefaultCommandGroup
 from hemogat.cli.output import JsonOption, print_json, print_table, remark
@@ -21,7 +22,7 @@ app = typer.Typer(cls=DefaultCommandGroup)
 
 @app.callback()
 def bench() -> None:
-    """Measure a bundle's latency, or count what the model costs.
+    """Measure a bundle's latency or its server under load, or count what the model costs.
 
     Without a command: latency.
     """
@@ -107,6 +108,9 @@ def latency(
         print_json(report.model_dump(mode="json"))
     else:
         _print_report(report)
+
+
+app.command()(serve)
 
 
 @app.command()

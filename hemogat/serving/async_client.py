@@ -8,13 +8,27 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hemogat import contract
 from hemogat.errors import ServerError
 from hemogat.optional import require
 from hemogat.serving.client import retry_policy
-from hemogat.serving.client_requests import Audio, ModelFacts, Utterances
+from hemogat.serving.client_requests import (
+    Audio,
+    ModelFacts,
+    StreamRequests,
+    Utterances,
+    last_answer,
+)
 from hemogat.serving.endpoint import Endpoint, Protocol
-from hemogat.serving.predictions import ServedPrediction, read_predictions
+from hemogat.serving.predictions import (
+    ServedPrediction,
+    StreamPrediction,
+    read_predictions,
+    read_stream_prediction,
+)
 
 
 class AsyncClient:
@@ -94,6 +108,12 @@ class AsyncClient:
         """Classify several utterances, one request after the other, as :class:`Client` does."""
         return await self._predict(Utterances.of(audio, text))
 
+    def stream(
+        self, rate_hz: int = contract.SAMPLE_RATE_HZ, text: str | None = None
+    ) -> AsyncStream:
+        """Open a stream: one utterance, sent while it is spoken; as :meth:`Client.stream`."""
+        return AsyncStream(self, rate_hz, text)
+
     async def _predict(self, utterances: Utterances) -> list[ServedPrediction]:
         facts = await self.model_facts()
         predictions: list[ServedPrediction] = []
@@ -125,3 +145,49 @@ class AsyncClient:
                     left_s = self._timeout_s - (time.monotonic() - started_s)
                     options["client_timeout"] = max(left_s, 0.001)
                 return await getattr(self._client, what)(*arguments, **options)
+
+
+class AsyncStream:
+    """One utterance in pieces; leaving the ``async with`` block early gives it up.
+
+    Its requests go one after the other; as many streams as wanted run at once. What the server
+    refuses is not sent again: half a stream is of no use.
+    """
+
+    def __init__(self, client: AsyncClient, rate_hz: int, text: str | None) -> None:
+        self._client = client
+        self._requests = StreamRequests(client._library, rate_hz, text)
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._requests.close()
+
+    async def send(
+        self, samples: NDArray[np.float32] | NDArray[np.int16], text: str | None = None
+    ) -> StreamPrediction | None:
+        """Send the next samples; arguments, answer and errors as for ``Stream.send``."""
+        return await self._send(samples, text, end=False)
+
+    async def finish(self, text: str | None = None) -> StreamPrediction:
+        """End the stream; answer and errors as for ``Stream.finish``."""
+        return last_answer(await self._send(None, text, end=True))
+
+    async def _send(
+        self, samples: NDArray[Any] | None, text: str | None, *, end: bool
+    ) -> StreamPrediction | None:
+        tensors, place = self._requests.next(samples, text, end=end)
+        client = self._client
+        labels = (await client.model_facts()).labels
+        with client._endpoint.errors():
+            limit = {"client_timeout": client._timeout_s} if client._is_grpc else {}
+            result = await client._client.infer(contract.STREAM_MODEL, tensors, **place, **limit)
+        if not end:
+            self._requests.answered()
+        return read_stream_prediction(result, labels)

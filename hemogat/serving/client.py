@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -13,9 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemogat import contract
-from hemogat.errors import InputError, ServerError, UnavailableError
+from hemogat.errors import ServerError, UnavailableError
 from hemogat.optional import require
-from hemogat.serving.client_requests import Audio, ModelFacts, Utterances, stream_tensors
+from hemogat.serving.client_requests import (
+    Audio,
+    ModelFacts,
+    StreamRequests,
+    Utterances,
+    last_answer,
+)
 from hemogat.serving.endpoint import Endpoint, Protocol
 from hemogat.serving.predictions import (
     ServedNeighbour,
@@ -27,18 +32,38 @@ from hemogat.serving.predictions import (
 
 __all__ = ["Client", "ModelStatistics", "Protocol", "ServedNeighbour", "ServedPrediction"]
 
-_NO_SAMPLES = np.zeros(0, np.float32)
-
 
 @dataclass(frozen=True)
 class ModelStatistics:
     """What the server has counted for one model since it started.
 
-    ``total_ms``: from arrival to answer, queue included, summed over the successful ``requests``.
+    Times are summed over the successful ``requests``: ``total_ms`` from arrival to answer, of it
+    ``queue_ms`` waiting and ``compute_ms`` in the model. ``executions`` worked on ``rows``.
     """
 
     requests: int
     total_ms: float
+    queue_ms: float
+    compute_ms: float
+    rows: int
+    executions: int
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> ModelStatistics:
+        """Read one model's entry; gRPC leaves zeros out and writes numbers as strings."""
+
+        def total_ms(*names: str) -> float:
+            times = answer["inference_stats"]
+            return sum(int(times.get(name, {}).get("ns", 0)) for name in names) / 1e6
+
+        return cls(
+            requests=int(answer["inference_stats"]["success"].get("count", 0)),
+            total_ms=total_ms("success"),
+            queue_ms=total_ms("queue"),
+            compute_ms=total_ms("compute_input", "compute_infer", "compute_output"),
+            rows=int(answer.get("inference_count", 0)),
+            executions=int(answer.get("execution_count", 0)),
+        )
 
 
 def retry_policy(kind: str, retries: int, timeout_s: float) -> Any:
@@ -129,11 +154,7 @@ class Client:
             ServerError: it cannot be reached.
         """
         answer = self._ask("get_inference_statistics")
-        successes = {m["name"]: m["inference_stats"]["success"] for m in answer["model_stats"]}
-        return {  # gRPC leaves zeros out and writes numbers as strings
-            model: ModelStatistics(int(found.get("count", 0)), int(found.get("ns", 0)) / 1e6)
-            for model, found in successes.items()
-        }
+        return {m["name"]: ModelStatistics.from_answer(m) for m in answer["model_stats"]}
 
     def predict(self, audio: Audio | None = None, text: str | None = None) -> ServedPrediction:
         """Classify one utterance.
@@ -163,7 +184,7 @@ class Client:
             ServerError: as for :meth:`predict`.
         """
         utterances = Utterances.of(audio, text)
-        facts = self._model_facts()
+        facts = self.model_facts()
         predictions: list[ServedPrediction] = []
         for part in utterances.parts(facts.max_batch_size):
             predictions += read_predictions(self._infer(part), facts.labels)
@@ -199,7 +220,12 @@ class Client:
             with attempt, self._endpoint.errors():
                 return getattr(self._client, question)(*arguments, **as_json, **self._limit())
 
-    def _model_facts(self) -> ModelFacts:
+    def model_facts(self) -> ModelFacts:
+        """Return the served model's labels and limits, and the hash of its bundle.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
         if self._facts is None:
             answer = self._ask("get_model_config", contract.ENTRY_MODEL)
             self._facts = ModelFacts.from_answer(answer)
@@ -217,11 +243,8 @@ class Stream:
 
     def __init__(self, client: Client, rate_hz: int, text: str | None) -> None:
         self._client = client
-        self._labels = client._model_facts().labels
-        self._id = secrets.randbits(63) | 1  # 0 means no sequence
-        self._rate_hz: int | None = rate_hz
-        self._text = text
-        self._is_open = True
+        self._labels = client.model_facts().labels
+        self._requests = StreamRequests(client._library, rate_hz, text)
 
     def __enter__(self) -> Stream:
         return self
@@ -232,7 +255,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_open = False
+        self._requests.close()
 
     def send(
         self, samples: NDArray[np.float32] | NDArray[np.int16], text: str | None = None
@@ -256,29 +279,17 @@ class Stream:
             InputError: the stream was too short.
             ServerError: as for :meth:`send`.
         """
-        answer = self._send(_NO_SAMPLES, text, end=True)
-        if answer is None:
-            raise ServerError("stream: the server ended it without an answer")
-        return answer
+        return last_answer(self._send(None, text, end=True))
 
     def _send(
-        self, samples: NDArray[Any], text: str | None, *, end: bool
+        self, samples: NDArray[Any] | None, text: str | None, *, end: bool
     ) -> StreamPrediction | None:
-        if not self._is_open:
-            raise InputError("stream: has ended; open another one")
-        self._is_open = False  # unless all goes well: half a stream is of no use
-        client, start = self._client, self._rate_hz is not None
-        text = self._text if text is None else text
-        tensors = stream_tensors(client._library, samples, self._rate_hz, text)
-        self._rate_hz = self._text = None
+        tensors, place = self._requests.next(samples, text, end=end)
+        client = self._client
         with client._endpoint.errors():
             result = client._client.infer(
-                contract.STREAM_MODEL,
-                tensors,
-                sequence_id=self._id,
-                sequence_start=start,
-                sequence_end=end,
-                **client._limit(),
+                contract.STREAM_MODEL, tensors, **place, **client._limit()
             )
-        self._is_open = not end
+        if not end:
+            self._requests.answered()
         return read_stream_prediction(result, self._labels)

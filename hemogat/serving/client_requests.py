@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hemogat import contract
-from hemogat.errors import InputError
+from hemogat.errors import InputError, ServerError
 from hemogat.serving.settings import EntryParameters
 
 Audio = str | os.PathLike[str] | bytes
+AnswerT = TypeVar("AnswerT")
+
+_NO_SAMPLES = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,66 @@ class Utterances:
             for name, rows in columns.items()
             if any(rows)
         ]
+
+
+class StreamRequests:
+    """What the requests of one stream carry, in the order in which they are sent.
+
+    Args:
+        library: ``tritonclient.grpc`` or ``tritonclient.http``.
+        rate_hz: of the samples.
+        text: what is said, if it is known beforehand.
+    """
+
+    def __init__(self, library: Any, rate_hz: int, text: str | None) -> None:
+        self._library = library
+        self._id = secrets.randbits(63) | 1  # 0 means no sequence
+        self._rate_hz: int | None = rate_hz
+        self._text = text
+        self._is_open = True
+
+    def next(
+        self, samples: NDArray[Any] | None, text: str | None, *, end: bool
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the inputs of the next request, and the options that place it in its sequence.
+
+        The stream counts as ended until :meth:`answered` is called: half of one is of no use.
+
+        Raises:
+            InputError: the samples cannot be used; the stream has ended.
+        """
+        if not self._is_open:
+            raise InputError("stream: has ended; open another one")
+        self._is_open = False
+        options = {
+            "sequence_id": self._id,
+            "sequence_start": self._rate_hz is not None,
+            "sequence_end": end,
+        }
+        text = self._text if text is None else text
+        given = _NO_SAMPLES if samples is None else samples
+        tensors = stream_tensors(self._library, given, self._rate_hz, text)
+        self._rate_hz = self._text = None
+        return tensors, options
+
+    def answered(self) -> None:
+        """Say that the last request was answered and another one may follow."""
+        self._is_open = True
+
+    def close(self) -> None:
+        """End the stream without a request."""
+        self._is_open = False
+
+
+def last_answer(answer: AnswerT | None) -> AnswerT:
+    """Return the answer to a stream's end, which must be there.
+
+    Raises:
+        ServerError: it is not.
+    """
+    if answer is None:
+        raise ServerError("stream: the server ended it without an answer")
+    return answer
 
 
 def stream_tensors(

@@ -1,0 +1,54 @@
+"""The picture of a load report: latency against throughput."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from hemogat.benchmarks.serving_load_report import LoadKind, LoadLevel, LoadReport
+
+_SIZE_IN = (7.5, 4.5)
+_DOTS_PER_INCH = 120
+# Told apart by line and marker where colours are not.
+_STYLES: dict[LoadKind, str] = {"closed loop": "o-", "open loop": "s:"}
+
+
+def draw_load(report: LoadReport, path: Path) -> None:
+    """Draw p50 and p95 of the answered requests over what was answered, as a PNG."""
+    drawn = [level for level in report.levels if level.kind in _STYLES and level.latency]
+    figure = Figure(figsize=_SIZE_IN, layout="constrained")
+    axis = figure.add_subplot()
+    for kind, style in _STYLES.items():
+        levels = [level for level in drawn if level.kind == kind]
+        for quantile, colour in (("p50", "C0"), ("p95", "C1")):
+            axis.plot(
+                [level.answered_per_s for level in levels],
+                [_latency_ms(level, quantile) for level in levels],
+                style,
+                color=colour,
+                label=f"{kind}, {quantile}",
+            )
+        for level in levels:
+            above = (level.answered_per_s, _latency_ms(level, "p95"))
+            axis.annotate(
+                level.name, above, (0, 6), textcoords="offset points", ha="center", fontsize=7
+            )
+    in_process = max(report.comparison.in_process_per_s)
+    axis.axvline(in_process, color="0.6", linewidth=1, label="in process, batched")
+    axis.set(
+        xlabel="utterances answered per second",
+        ylabel="latency of the answered, ms",
+        yscale="log",
+        title=f"{report.bundle}, {report.settings.engine}-{report.settings.precision}, "
+        f"{report.environment.cores} cores",
+    )
+    axis.set_xlim(0, 1.1 * max(in_process, *(level.answered_per_s for level in drawn)))
+    axis.grid(visible=True, which="both", color="0.9")
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _latency_ms(level: LoadLevel, quantile: str) -> float:
+    assert level.latency is not None
+    return level.latency.p50_ms if quantile == "p50" else level.latency.p95_ms

@@ -1,0 +1,124 @@
+"""``hemogat bench serve``: a bundle's server under load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hemogat.cli.extras import needs
+from hemogat.cli.output import JsonOption, print_json, print_table, remark
+from hemogat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hemogat.benchmarks.serving_load_report import LoadReport
+
+
+def serve(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="Bundle folder.", show_default="latest bundle"),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="gRPC address of a server that serves the bundle already.",
+            show_default="one started for this",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Closed loop with N requests under way; repeatable.",
+            show_default="1, 2, 4, 8, 16, 32",
+        ),
+    ] = None,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="R",
+            help="Open loop with R requests a second, or R% of the closed loops' best; repeatable.",
+            show_default="50%, 80%, 150%",
+        ),
+    ] = None,
+    streams: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Real-time streams at once; 0: none.")
+    ] = 20,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="How long each load lasts.")
+    ] = 15.0,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Threads that one graph may use.", show_default="all cores"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write the report to: JSON, Markdown and a picture.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put load on a bundle's server, and compare it with the pipeline in process.
+
+    The utterances are the bundle's golden cases. Loads follow one another:
+    closed loops, open loops (Poisson arrivals), streams at speaking pace.
+    """
+    from hemogat.config import parse_settings
+    from hemogat.progress import Progress
+    from hemogat.workspace import find_latest
+
+    with needs("serve"):
+        from hemogat.benchmarks.serving_load import measure_serving_load
+        from hemogat.benchmarks.serving_load_report import LoadSettings, write_load_report
+
+    given = {"concurrency": concurrency, "threads": threads, **_rates(rate)}
+    raw = {"streams": streams, "duration_s": seconds} | {
+        name: value for name, value in given.items() if value is not None
+    }
+    settings = parse_settings(LoadSettings, raw, source="bench serve")
+    if bundle is None:
+        bundle = find_latest("bundle.json")
+        remark(f"latest bundle: {bundle}")
+    report = measure_serving_load(
+        bundle, url=url, settings=settings, progress=Progress(visible=True)
+    )
+    if out is not None:
+        with needs("train"):
+            remark(f"report: {write_load_report(report, out)}")
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        _print_load(report)
+
+
+def _rates(given: list[str] | None) -> dict[str, list[float] | None]:
+    """Sort "20" and "80%" into rates and shares of the capacity."""
+    if given is None:
+        return {}
+    rates, shares = [], []
+    for rate in given:
+        try:
+            number = float(rate.removesuffix("%"))
+        except ValueError as error:
+            raise ConfigError(f"--rate: expected a number or a percentage, found {rate}") from error
+        (shares if rate.endswith("%") else rates).append(number)
+    return {"rates_per_s": rates, "capacity_shares": [share / 100 for share in shares]}
+
+
+def _print_load(report: LoadReport) -> None:
+    from hemogat.benchmarks.serving_load_report import LEVEL_COLUMNS, MODEL_COLUMNS
+
+    load, *figures = LEVEL_COLUMNS
+    print_table((load,), figures, report.level_rows())
+    typer.echo()
+    load, model, *figures = MODEL_COLUMNS
+    print_table((load, model), figures, report.model_rows())
+    typer.echo()
+    for line in (*report.findings(), *report.conditions()):
+        typer.echo(f"- {line}")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hemogat.benchmarks.bench_server import bench_server
+from hemogat.benchmarks.serving_load import measure_serving_load
+from hemogat.benchmarks.serving_load_report import LoadReport, LoadSettings, write_load_report
+from hemogat.errors import ServerError
+from hemogat.progress import Progress
+from hemogat.runtime.bundle import write_sums
+from hemogat.serving.server import TritonServer
+from hemogat.serving.settings import RepositorySettings
+
+QUICK = LoadSettings(
+    threads=1,
+    concurrency=(1, 4),
+    rates_per_s=(20.0,),
+    capacity_shares=(0.5,),
+    streams=2,
+    duration_s=1.0,
+    warm_up_s=0.2,
+    compare_rounds=2,
+    compare_s=0.3,
+    compare_batch=4,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle: Path) -> Iterator[TritonServer]:
+    """A server that works on one request at a time, and lets one more wait."""
+    limits = RepositorySettings(threads=1, max_in_flight=1, max_waiting=1)
+    with bench_server(tiny_bundle, limits, Progress()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def report(tiny_bundle: Path) -> LoadReport:
+    return measure_serving_load(tiny_bundle, settings=QUICK)
+
+
+def test_every_load_is_answered_and_counted(report: LoadReport) -> None:
+    loads = [(level.kind, level.offered) for level in report.levels]
+    assert loads[:3] == [("closed loop", 1), ("closed loop", 4), ("open loop", 20.0)]
+    capacity_per_s = max(level.answered_per_s for level in report.levels[:2])
+    assert loads[3:] == [("open loop", 0.5 * capacity_per_s), ("streams", 2)]
+    for level in report.levels:
+        assert level.errors == {}
+        assert level.error_latency is None
+        assert level.latency is not None
+        assert level.answered_per_s == pytest.approx(level.latency.n / level.duration_s)
+        assert level.memory is not None
+        assert level.memory.peak_mib >= level.memory.before_mib > 100
+    # Ten chunks of 100 ms and an end, for each stream.
+    assert report.levels[-1].latency is not None
+    assert report.levels[-1].latency.n == 2 * 11
+
+
+def test_the_servers_own_counts_are_in_the_report(report: LoadReport) -> None:
+    level = report.levels[0]
+    assert level.latency is not None
+    assert level.models.keys() >= {"hemogat", "hemogat_audio_encoder", "hemogat_fusion"}
+    # A request is counted after its answer, so the run's bounds may be off by one.
+    assert abs(level.models["hemogat_fusion"].requests - level.latency.n) <= 1
+    assert level.models["hemogat_fusion"].batch_rows == pytest.approx(1.0, abs=0.2)
+    assert all(m.compute_ms > 0 and m.queue_ms >= 0 for m in level.models.values())
+    assert "hemogat_stream" in report.levels[-1].models
+
+
+def test_both_ways_are_compared_in_turns(report: LoadReport) -> None:
+    compared = report.comparison
+    assert compared.batch == 4
+    assert len(compared.in_process_per_s) == len(compared.served_per_s) == 2
+    assert compared.added_p50_ms == compared.served.p50_ms - compared.in_process.p50_ms
+    assert compared.throughput_share > 0
+
+
+def test_the_report_is_written_whole(report: LoadReport, tmp_path: Path) -> None:
+    path = write_load_report(report, tmp_path)
+    assert LoadReport.model_validate_json(path.read_text()) == report
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    text = path.with_suffix(".md").read_text()
+    assert f"({path.stem}.png)" in text
+    assert text.count("| closed loop, 4 at a time |") == 1 + len(report.levels[1].models)
+    assert "4 at a time: in process" in text
+    assert str(tmp_path) not in json.dumps(json.loads(path.read_text()))
+
+
+def test_overload_is_counted_by_status_and_not_retried(
+    tiny_bundle: Path, server: TritonServer
+) -> None:
+    settings = QUICK.model_copy(
+        update={"concurrency": (16,), "rates_per_s": (), "capacity_shares": (), "streams": 0}
+    )
+    report = measure_serving_load(tiny_bundle, url=server.grpc_url, settings=settings)
+    (level,) = report.levels
+    assert level.errors.keys() == {"UNAVAILABLE"}
+    assert level.error_latency is not None
+    assert level.error_latency.n == level.errors["UNAVAILABLE"]
+    assert level.latency is not None  # of what was let in
+    assert level.memory is None  # of a server that is not ours
+
+
+def test_a_server_of_another_bundle_is_refused(
+    tiny_bundle: Path, server: TritonServer, tmp_path: Path
+) -> None:
+    other = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    (other / "MODEL_CARD.md").write_text("changed")
+    write_sums(other)
+    with pytest.raises(ServerError, match=f"serves another bundle than {other}"):
+        measure_serving_load(other, url=server.grpc_url, settings=QUICK)
