@@ -1,0 +1,143 @@
+"""What the benchmarks of a single modality share: heads over seeds, with a graph and without."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from hemogat.benchmarks.environment import describe_environment
+from hemogat.config import Recipe
+from hemogat.data.manifest import Manifest, Split
+from hemogat.files import folder_written_whole
+from hemogat.model.bank import Embeddings
+from hemogat.progress import Progress
+from hemogat.training.evaluation import evaluate_run
+from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.head_training import HeadGraphs, train_head
+from hemogat.training.preparation import PreparedRow
+from hemogat.training.run_directory import (
+    FULL,
+    RECORD_FILE,
+    Features,
+    Row,
+    RunDirectory,
+    RunRecord,
+    save_features,
+    save_head,
+    save_record,
+)
+from hemogat.versions import installed_versions
+
+PACKAGES = ("hemogat", "torch", "transformers", "numpy")
+
+
+def train_heads(
+    recipe: Recipe, corpus: Manifest, embeddings: Embeddings, out: Path, progress: Progress
+) -> RunDirectory:
+    """Train the recipe's head and the one without a graph with every seed; write them as a run."""
+    numbers = {label: number for number, label in enumerate(recipe.labels)}
+
+    def features(split: Split) -> Features:
+        rows = [i for i, u in enumerate(corpus.utterances) if u.split == split]
+        labels = [numbers[corpus.utterances[i].label] for i in rows]
+        return Features(embeddings[torch.tensor(rows)], torch.tensor(labels))
+
+    train, validation = features("train"), features("val")
+    graphs = HeadGraphs(train, validation)
+    kinds = {FULL: recipe.head, "no_gnn": recipe.head.model_copy(update={"modules": "no_gnn"})}
+    scores = {}
+    with folder_written_whole(out, replace_if_has=RECORD_FILE) as folder:
+        for name, head in kinds.items():
+            for seed in recipe.head_seeds:
+                torch.manual_seed(seed)
+                trained = train_head(
+                    f"{name}, seed {seed}",
+                    train,
+                    validation,
+                    len(recipe.labels),
+                    head,
+                    recipe.graph,
+                    recipe.head_training,
+                    progress,
+                    graphs=graphs,
+                )
+                save_head(folder, name, seed, trained.head, trained.validation_f1)
+                scores[name, seed] = trained.validation_f1
+        save_features(folder, embeddings)
+        record = RunRecord(
+            recipe=recipe,
+            manifest=str(corpus.path.resolve()),
+            rows=tuple(Row(id=u.id, label=u.label, split=u.split) for u in corpus.utterances),
+            heads=kinds,
+            seeds=recipe.head_seeds,
+            best_seed=max(recipe.head_seeds, key=lambda seed: scores[FULL, seed]),
+            created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            versions=installed_versions(PACKAGES),
+        )
+        save_record(folder, record)
+    return RunDirectory.open(out)
+
+
+def with_and_without_labels(
+    recipe: Recipe, corpus: Manifest, embeddings: Embeddings, work: Path, progress: Progress
+) -> dict[str, Evaluation]:
+    """Evaluate heads on the test split, with messages that carry labels and with plain ones."""
+    found = {}
+    for name, labels in (("plain_messages", False), ("labels_in_messages", True)):
+        graph = recipe.graph.model_copy(update={"labels": labels})
+        chosen = recipe.model_copy(update={"graph": graph})
+        run = train_heads(chosen, corpus, embeddings, work / name, progress)
+        found[name] = evaluate_run(run)
+    return found
+
+
+def of_split(rows: Sequence[PreparedRow], corpus: Manifest, split: Split) -> list[PreparedRow]:
+    """Return the rows of one split."""
+    return [row for row, u in zip(rows, corpus.utterances, strict=True) if u.split == split]
+
+
+def table(evaluations: dict[str, Evaluation]) -> str:
+    """Return a Markdown table, per cent: mean and standard deviation over seeds."""
+    lines = ["| messages | graph | weighted F1 | accuracy (WA) | UA |", "|---|---|---|---|---|"]
+    for name, evaluation in evaluations.items():
+        for kind, row in (evaluation.graphs | evaluation.controls).items():
+            cells = [
+                f"{100 * row.figures[figure].mean:.2f} ± {100 * (row.figures[figure].std or 0):.2f}"
+                for figure in ("weighted_f1", "accuracy", "unweighted_accuracy")
+            ]
+            lines.append(f"| {name.replace('_', ' ')} | {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def result(
+    recipe: Recipe,
+    corpus: Manifest,
+    encoder: dict[str, object],
+    evaluations: dict[str, Evaluation],
+) -> dict[str, object]:
+    """Return everything a reader needs to judge or repeat the measurement."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "environment": describe_environment().model_dump(mode="json"),
+        "versions": installed_versions(PACKAGES),
+        "threads": torch.get_num_threads(),
+        "utterances": corpus.counts(),
+        "recipe": recipe.model_dump(mode="json"),
+        "encoder": encoder,
+        "evaluation": {name: e.model_dump(mode="json") for name, e in evaluations.items()},
+    }
+
+
+def embeddings_of(audio: torch.Tensor | None, text: torch.Tensor | None, rows: int) -> Embeddings:
+    """Return embeddings of which one modality is there; the other is one zero per row, absent."""
+    present = torch.tensor([audio is not None, text is not None]).repeat(rows, 1)
+    nothing = torch.zeros(rows, 1)
+    return Embeddings(
+        nothing if audio is None else audio, nothing if text is None else text, present
+    )
