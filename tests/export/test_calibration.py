@@ -31,10 +31,6 @@ def test_every_graph_gets_its_inputs(
             for tensor in GRAPHS[graph].inputs:
                 assert call[tensor.name].dtype == np.dtype(tensor.dtype)
                 assert call[tensor.name].shape[0] == 1
-    again = calibration_feeds(RunDirectory.open(tiny_run), training, count, Progress())
-    assert np.array_equal(
-        again["audio_encoder"][-1]["windows"], feeds["audio_encoder"][-1]["windows"]
-    )
 
 
 def test_an_encoder_without_input_is_refused(
