@@ -156,6 +156,7 @@ class _Builder:
             "labels": self._labels,
             "max_in_flight": settings.max_in_flight,
             "max_waiting": settings.max_waiting,
+            "max_wait_ms": settings.max_wait_ms,
             "timeout_ms": settings.timeout_ms,
             "max_windows": settings.audio_encoder.max_batch_size,
         }

@@ -44,8 +44,9 @@ class RepositorySettings(Settings):
     compute threads (default: the cores shared out among the instances). ``explain`` adds the
     neighbours, which are rows of the training data, to the answers.
 
-    Each process of the entry model works on ``max_in_flight`` requests at a time and lets
-    ``max_waiting`` more wait; the next ones are refused, and so is what has not been answered
+    Each process of the entry model works on ``max_in_flight`` requests at a time, and lets others
+    wait as long as, by the pace of its answers, their turn will come within ``max_wait_ms`` and
+    they are no more than ``max_waiting``. Others are refused, and so is what has not been answered
     after ``timeout_ms``. A stream that its client leaves alone for ``stream_idle_s`` is forgotten.
     """
 
@@ -57,8 +58,9 @@ class RepositorySettings(Settings):
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
     explain: bool = False
-    max_in_flight: PositiveInt = 32
+    max_in_flight: PositiveInt = 16
     max_waiting: PositiveInt = 256
+    max_wait_ms: PositiveInt = 1000
     timeout_ms: PositiveInt = 30_000
     max_rows: PositiveInt = 16  # utterances in one request
     max_streams: PositiveInt = 256  # open at a time, for each process of the stream model
@@ -124,6 +126,7 @@ class RequestParameters(ModelParameters):
     labels: tuple[str, ...]
     max_in_flight: PositiveInt
     max_waiting: PositiveInt
+    max_wait_ms: PositiveInt
     timeout_ms: PositiveInt
     max_windows: PositiveInt  # sent to the audio encoder at a time
 

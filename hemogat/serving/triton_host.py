@@ -24,6 +24,7 @@ from hemogat import contract
 from hemogat.errors import BundleError, InputError
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.sessions import Arrays, open_session
+from hemogat.serving.admission import Admission
 from hemogat.serving.inner_models import InnerModels
 from hemogat.serving.model_configs import served_graph
 from hemogat.serving.settings import (
@@ -65,8 +66,10 @@ class RequestHost(ABC, Generic[RequestT]):
         """Open the bundle, checking its files, and start the event loop."""
         config = json.loads(args["model_config"])
         parameters = self.parameters.from_model_config(config)
-        self._limits = parameters
-        self._accepted = 0
+        self._timeout_ms = parameters.timeout_ms
+        self._admission = Admission(
+            parameters.max_in_flight, parameters.max_waiting, parameters.max_wait_ms / 1000
+        )
         self._preparing = ThreadPoolExecutor(threads_per_instance(1), "prepare")
         # Triton's async_exec waits for an inner model in a thread of the loop's default executor.
         self._waiting = ThreadPoolExecutor(MAX_INNER_CALLS, "wait")
@@ -118,30 +121,21 @@ class RequestHost(ABC, Generic[RequestT]):
         self._waiting.shutdown()
 
     async def _answer(self, request: RequestT, sender: Any) -> None:
-        self._accepted += 1
-        began_s = time.monotonic()
-        try:
-            response = await self._respond(request)
-        finally:
-            self._accepted -= 1
-        self._metrics.finished(_status(response), time.monotonic() - began_s)
+        refusal = self._admission.enter()
+        if refusal is not None:
+            response = _overloaded(refusal)
+        else:
+            try:
+                response = await self._respond(request)
+            finally:
+                self._admission.leave()
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _respond(self, request: RequestT) -> Any:
-        limits = self._limits
-        if self._accepted > limits.max_in_flight + limits.max_waiting:
-            return _error_response(
-                f"overloaded: {limits.max_waiting} requests are waiting; try again later",
-                pb_utils.TritonError.UNAVAILABLE,
-            )
         try:
-            work = asyncio.wait_for(self._work(request), limits.timeout_ms / 1000)
-            return _response(await work)
+            return _response(await asyncio.wait_for(self._work(request), self._timeout_ms / 1000))
         except asyncio.TimeoutError:
-            return _error_response(
-                f"overloaded: not answered within {limits.timeout_ms} ms; try again later",
-                pb_utils.TritonError.UNAVAILABLE,
-            )
+            return _overloaded(f"not answered within {self._timeout_ms} ms")
         except InputError as error:
             return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
         except InnerModelError as error:
@@ -278,6 +272,11 @@ def _input(request: Any, name: str) -> NDArray[Any]:
 def _response(outputs: Arrays) -> Any:
     tensors = [pb_utils.Tensor(name, np.ascontiguousarray(a)) for name, a in outputs.items()]
     return pb_utils.InferenceResponse(tensors)
+
+
+def _overloaded(reason: str) -> Any:
+    message = f"overloaded: {reason}; try again later"
+    return _error_response(message, pb_utils.TritonError.UNAVAILABLE)
 
 
 def _error_response(message: str, *code: Any) -> Any:

@@ -226,7 +226,7 @@ def test_a_server_that_is_not_there_is_named(protocol: Protocol) -> None:
 def test_with_neighbours_and_a_short_queue(
     tiny_bundle: Path, pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    limits = RepositorySettings(explain=True, max_in_flight=1, max_waiting=1)
+    limits = RepositorySettings(explain=True, max_in_flight=1, max_waiting=1, max_wait_ms=60_000)
     clip = tmp_path / "long.wav"
     soundfile.write(clip, 0.1 * np.sin(np.arange(60 * 16_000) / 20), 16_000)
     wanted = pipeline(str(clip), "stop")
