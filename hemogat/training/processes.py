@@ -6,22 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 ItemT = TypeVar("ItemT")
 
 
 def make_accelerator() -> Accelerator:
-    """Return what runs the same code on one GPU, several, or a CPU, as it was launched."""
+    """Return what runs the same code on one GPU, several, or CPUs, as it was launched.
+
+    ``accelerate launch`` starts a process per GPU, ``torchrun`` also several on CPUs.
+    """
     # A pooler that nobody reads gets no gradients, for which the processes must not wait.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(kwargs_handlers=[unused])
+    return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
 
 
 def is_main_process() -> bool:
     """Whether this is the process that prints and writes what all share."""
-    return bool(PartialState().is_main_process)
+    return bool(make_accelerator().is_main_process)
 
 
 def share(items: Sequence[ItemT], accelerator: Accelerator) -> list[ItemT]:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +67,94 @@ def test_speakers_in_two_splits_are_warned_of(
     assert result.exit_code == 1
     assert "will not be speaker-independent" in result.stderr
     assert f"{tmp_path / 'taken'}: exists already" in result.stderr
+
+
+def test_recipes_are_listed(hemogat: Callable[..., Result]) -> None:
+    result = hemogat("train", "--list")
+    assert result.exit_code == 0, result.stderr
+    assert {"demo", "iemocap", "meld"} <= {line.split()[0] for line in result.stdout.splitlines()}
+
+
+def test_resuming_and_beginning_anew_exclude_each_other(
+    hemogat: Callable[..., Result], recipe: Path, tiny_manifest: Path
+) -> None:
+    result = hemogat("train", recipe, "--manifest", tiny_manifest, "--resume", "--restart")
+    assert result.exit_code == 2
+    assert "give --resume or --restart, not both" in result.stderr
+
+
+def test_there_must_be_something_to_resume(
+    refused: Callable[..., str], recipe: Path, tiny_manifest: Path
+) -> None:
+    line = refused("train", recipe, "--manifest", tiny_manifest, "--resume")
+    assert "run.partial: expected an interrupted run, found none" in line
+
+
+def launched(workspace: Path, *command: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HEMOGAT_WORKSPACE": str(workspace), "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_resume_completes(
+    hemogat: Callable[..., Result], recipe: Path, tiny_manifest: Path, workspace: Path
+) -> None:
+    settings = yaml.safe_load(recipe.read_text())
+    settings["head_training"] |= {"epochs": 30, "patience": 30}  # time to be interrupted in
+    recipe.write_text(yaml.safe_dump(settings | {"seeds": 1}))
+    command = ("train", recipe, "--manifest", tiny_manifest)
+    partial = workspace / "tiny" / "run.partial"
+    process = launched(workspace, "hemogat", *command)
+    try:
+        while not (partial / "heads").is_dir() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    *_, line = stderr.splitlines()
+    assert line.startswith("interrupted; ")
+    assert f"{partial} holds what is done" in line
+    assert "--resume" in line
+    stored = (partial / "audio_encoder" / "model.safetensors").stat()
+    result = hemogat(*command)
+    assert result.exit_code == 1
+    assert "--resume" in result.stderr
+    assert "--restart" in result.stderr
+    result = hemogat(*command, "--resume")
+    assert result.exit_code == 0, result.stderr
+    run = RunDirectory.open(workspace / "tiny" / "run")
+    assert (run.path / "audio_encoder" / "model.safetensors").stat().st_ino == stored.st_ino
+    assert not partial.exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(recipe: Path, tiny_manifest: Path, workspace: Path) -> None:
+    launch = ("torch.distributed.run", "--nproc_per_node", "2", "-m", "hemogat")
+    process = launched(workspace, *launch, "train", recipe, "--manifest", tiny_manifest, "--json")
+    try:
+        stdout, stderr = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, stderr
+    run = RunDirectory.open(json.loads(stdout)["run"])  # printed by one of them alone
+    assert run.features("train").embeddings.audio.isfinite().all()
+    for name in run.record.heads:
+        for seed in run.record.seeds:
+            run.head(name, seed)
+    # TensorBoard's files have the process in their names: heads were shared out, encoders not.
+    writers = {
+        folder: {
+            path.name.split(".")[-2] for path in (run.path / "logs" / folder).rglob("events.*")
+        }
+        for folder in ("heads", "audio_encoder", "text_encoder")
+    }
+    assert len(writers["heads"]) == 2
+    assert len(writers["audio_encoder"] | writers["text_encoder"]) == 1
+    assert not run.path.with_name("run.partial").exists()

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
 from hemogat.data.manifest import read_manifest
 from hemogat.progress import Progress
 from hemogat.training.features import FeatureCache, embed_samples, embed_texts, extract_embeddings
 from hemogat.training.preparation import PreparedRow, prepare_rows
+from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import RunDirectory
 
 WINDOW = 16_000
@@ -103,7 +103,7 @@ def calls_of(encoder: torch.nn.Module) -> list[int]:
 def test_what_is_cached_is_not_computed_again(
     run: RunDirectory, many: list[PreparedRow], tmp_path: Path
 ) -> None:
-    cache = FeatureCache(tmp_path / "cache", Accelerator())
+    cache = FeatureCache(tmp_path / "cache", make_accelerator())
     audio, text = run.audio_encoder(), run.text_encoder()
     plain = extract_embeddings(many, audio, text, WINDOW, Progress())
     first = extract_embeddings(many, audio, text, WINDOW, Progress(), cache)
@@ -128,7 +128,7 @@ def test_what_is_cached_is_not_computed_again(
 def test_anything_that_decides_an_embedding_is_in_its_key(
     run: RunDirectory, many: list[PreparedRow], tmp_path: Path
 ) -> None:
-    cache = FeatureCache(tmp_path / "cache", Accelerator())
+    cache = FeatureCache(tmp_path / "cache", make_accelerator())
     audio, text = run.audio_encoder(), run.text_encoder()
     extract_embeddings(many, audio, text, WINDOW, Progress(), cache)
     heard, written = calls_of(audio), calls_of(text)

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from accelerate import Accelerator
 
 from hemogat.config import Recipe
 from hemogat.errors import ConfigError, InputError
 from hemogat.progress import Progress, Stage
 from hemogat.training.partial_run import Existing, Origin, partial_path, partial_run
+from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import RECORD_FILE, RunDirectory
 from hemogat.training.train import train
 
@@ -96,7 +96,7 @@ def origin(tiny_recipe: Recipe, tiny_manifest: Path) -> Origin:
 
 def fill(out: Path, origin: Origin, existing: Existing, name: str, failure: BaseException) -> None:
     """Begin a partial run, make a file or folder in it, then fail."""
-    with partial_run(out, origin, existing, Accelerator(), 0) as partial:
+    with partial_run(out, origin, existing, make_accelerator(), 0) as partial:
         (partial.folder / name).mkdir(exist_ok=True)
         raise failure
 
@@ -117,7 +117,7 @@ def test_what_took_long_is_kept(
     with pytest.raises(InputError, match=r"run\.partial: .*--resume, .*--restart"):
         enter(tmp_path / "run", origin, "refuse", KeyboardInterrupt)
     enter(tmp_path / "run", origin, "resume", KeyboardInterrupt)
-    with partial_run(tmp_path / "run", origin, "restart", Accelerator(), 0) as partial:
+    with partial_run(tmp_path / "run", origin, "restart", make_accelerator(), 0) as partial:
         assert not partial.holds_work()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
