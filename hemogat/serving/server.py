@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from hemogat.errors import ServerError
+from hemogat.serving.admin_key import KEY_NAME, admin_key
 from hemogat.serving.locate import TritonInstall, find_tritonserver
 from hemogat.serving.ports import choose_ports
 from hemogat.serving.processes import children_of, dying_with_parent, lives, server_environment
@@ -200,8 +201,7 @@ class TritonServer:
             self._cleanup.close()
 
     def _command(self, install: TritonInstall, work_dir: Path) -> list[str]:
-        # Nobody is told the value, so what asks for it is closed to everybody.
-        closed = f"{RESTRICTED_APIS}:hemogat-admin={secrets.token_hex(16)}"
+        closed = f"{RESTRICTED_APIS}:{KEY_NAME}={admin_key()}"
         options = {
             "model-repository": self._repository,
             "backend-directory": install.backend_directory(work_dir),
