@@ -121,6 +121,7 @@ class RequestHost(ABC, Generic[RequestT]):
         self._waiting.shutdown()
 
     async def _answer(self, request: RequestT, sender: Any) -> None:
+        began_s = time.monotonic()
         refusal = self._admission.enter()
         if refusal is not None:
             response = _overloaded(refusal)
@@ -129,6 +130,7 @@ class RequestHost(ABC, Generic[RequestT]):
                 response = await self._respond(request)
             finally:
                 self._admission.leave()
+        self._metrics.finished(_status(response), time.monotonic() - began_s)
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _respond(self, request: RequestT) -> Any:

@@ -20,7 +20,7 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PUBLISH_S = 1.0
 _DESCRIPTIONS = {
     REQUESTS: "Answered requests, by outcome",
-    DURATION: "From a request's arrival at the model to its answer",
+    DURATION: "From the arrival of a request that is answered to its answer",
     QUEUE: "From a request's arrival at the model to the start of work on it",
 }
 _Series = tuple[str, tuple[tuple[str, str], ...]]  # family, labels
@@ -69,7 +69,8 @@ class RequestMetrics:
         """Count an answer; ``status`` is one of ``STATUSES``."""
         with self._lock:
             self._pending[REQUESTS, (("status", status),)] += 1
-            self._observe(DURATION, duration_s)
+            if status == "ok":  # refusals take no time
+                self._observe(DURATION, duration_s)
 
     def publish(self) -> None:
         """Hand over what has been counted since the last time."""

@@ -55,9 +55,9 @@ def test_requests_are_counted_by_outcome_and_time() -> None:
         bound: families.value(f"{DURATION}_bucket", model="hemogat", le=bound)
         for bound in ("0.005", "0.01", "0.025", "0.05", "30.0", "+Inf")
     }
-    assert within == {"0.005": 0, "0.01": 1, "0.025": 1, "0.05": 2, "30.0": 2, "+Inf": 3}
-    assert families.value(f"{DURATION}_count", model="hemogat") == 3
-    assert families.value(f"{DURATION}_sum", model="hemogat") == 99.04
+    assert within == {"0.005": 0, "0.01": 0, "0.025": 0, "0.05": 1, "30.0": 1, "+Inf": 2}
+    assert families.value(f"{DURATION}_count", model="hemogat") == 2
+    assert families.value(f"{DURATION}_sum", model="hemogat") == 99.03
     assert families.value(f"{QUEUE}_count", model="hemogat") == 1
 
 
