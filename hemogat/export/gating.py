@@ -18,7 +18,7 @@ from hemogat.progress import Progress
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.parity_report import ENOUGH_FOR_RATES, ParityReport
 from hemogat.runtime.pipeline import Pipeline
-from hemogat.training.preparation import PreparedRow
+from hemogat.training.preparation import PreparedRow, without_skipped
 from hemogat.training.run_directory import RunDirectory
 
 
@@ -50,6 +50,7 @@ def manifest_of(run: RunDirectory) -> Manifest:
             f"it with --audio-encoder, --text-encoder and --manifest"
         )
     manifest = read_manifest(run.record.manifest, run.record.recipe.labels)
+    manifest = without_skipped(manifest, run.record.skipped)
     for split in SPLITS:
         expected = [row.id for row in run.record.rows if row.split == split]
         found = [utterance.id for utterance in manifest.split(split)]

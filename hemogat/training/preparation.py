@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hemogat.config import Recipe, Settings
 from hemogat.data.audio import decode_audio
-from hemogat.data.manifest import Utterance
+from hemogat.data.manifest import Manifest, Utterance
 from hemogat.data.text import TextTokenizer, TokenizedText, clean_text
 from hemogat.errors import InputError
 from hemogat.progress import Progress
@@ -75,3 +75,9 @@ def prepare_rows(
             tokens = encoder.encode(text) if text else None
             rows.append(PreparedRow(samples, tokens, numbers[utterance.label]))
     return rows
+
+
+def without_skipped(corpus: Manifest, skipped: Sequence[SkippedRow]) -> Manifest:
+    """Return the manifest's utterances that have a row."""
+    ids = {row.id for row in skipped}
+    return replace(corpus, utterances=tuple(u for u in corpus.utterances if u.id not in ids))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from hemogat.progress import Progress
 from hemogat.training.features import FeatureCache, extract_embeddings
 from hemogat.training.loop import CHECKPOINT_EVERY_S
 from hemogat.training.partial_run import Existing, Origin, PartialRun, partial_run
-from hemogat.training.preparation import PreparedRow, SkippedRow, prepare_rows
+from hemogat.training.preparation import PreparedRow, SkippedRow, prepare_rows, without_skipped
 from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import (
     FULL,
@@ -114,7 +113,7 @@ def _fill(
         progress,
         skipped if skip_bad else None,
     )
-    corpus = _without(corpus, skipped)
+    corpus = without_skipped(corpus, skipped)
     _check_rows(recipe, corpus, rows)
     training, validation = (_of_split(rows, corpus.utterances, split) for split in ("train", "val"))
     audio, text = train_encoders(recipe, partial, encoders, training, validation, progress)
@@ -146,11 +145,6 @@ def _make_tokenizer(recipe: Recipe, corpus: Manifest, partial: PartialRun) -> in
         os.replace(temporary, path)
     partial.accelerator.wait_for_everyone()
     return int(Tokenizer.from_file(str(path)).get_vocab_size())
-
-
-def _without(corpus: Manifest, skipped: Sequence[SkippedRow]) -> Manifest:
-    ids = {row.id for row in skipped}
-    return replace(corpus, utterances=tuple(u for u in corpus.utterances if u.id not in ids))
 
 
 def _check_rows(recipe: Recipe, corpus: Manifest, rows: Sequence[PreparedRow]) -> None:

@@ -12,6 +12,7 @@ import torch
 from hemogat.config import Recipe
 from hemogat.data.manifest import Utterance, read_manifest, write_manifest
 from hemogat.errors import ConfigError, HemogatError, InputError
+from hemogat.export.gating import manifest_of
 from hemogat.training.evaluation import evaluate_run
 from hemogat.training.run_directory import RunDirectory
 from hemogat.training.train import head_configs, train
@@ -198,5 +199,6 @@ def test_unreadable_audio_is_left_out_if_asked_and_said(
     assert [row.id for row in run.record.skipped] == bad
     assert "damaged-2.wav: is truncated" in run.record.skipped[0].reason
     assert [row.id for row in run.record.rows] == [u.id for u in utterances if u.id not in bad]
+    assert [u.id for u in manifest_of(run).utterances] == [row.id for row in run.record.rows]
     counted = sum(len(run.features(split).labels) for split in ("train", "val", "test"))
     assert counted == len(utterances) - 2
