@@ -20,8 +20,8 @@ def serving() -> Path:
 
 @pytest.fixture(scope="package")
 def server(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """Return a server that stands in for the container; two processes of each model."""
-    settings = RepositorySettings(instances=2, threads=1)
+    """Return a server that stands in for the container."""
+    settings = RepositorySettings(threads=1)
     models = write_repository(tiny_bundle, tmp_path_factory.mktemp("triton") / "models", settings)
-    with TritonServer(models) as running:
+    with TritonServer(models, ready_timeout_s=240) as running:
         yield running
