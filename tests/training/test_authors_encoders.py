@@ -46,8 +46,9 @@ def sources(
 ) -> EncoderSources:
     """Return tiny encoders as Hugging Face folders, and the tiny corpus."""
     audio, text = (tmp_path_factory.mktemp(kind) for kind in ("wav2vec2", "bert"))
-    tiny_backbone("wav2vec2").save_pretrained(audio)
-    tiny_backbone("bert", max_position_embeddings=128, vocab_size=60).save_pretrained(text)
+    tiny_backbone("wav2vec2", num_hidden_layers=1).save_pretrained(audio)
+    small = {"max_position_embeddings": 128, "vocab_size": 60, "num_hidden_layers": 1}
+    tiny_backbone("bert", **small).save_pretrained(text)
     texts = [u.text or "" for u in read_manifest(tiny_manifest).split("train")]
     save_tokenizer(texts, 60, text)
     return EncoderSources(str(audio), str(text), tiny_manifest)
