@@ -133,5 +133,8 @@ def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:
         f"unweighted accuracy {100 * parity.ua_change:+.2f} points, alone and in a batch within "
         f"{parity.batch_diff:.1e}"
     )
+    for graph, layers in parity.restored.items():
+        if layers:
+            typer.echo(f"{graph}: in float again, as they flipped decisions: {', '.join(layers)}")
     if not parity.enough_for_rates:
         typer.echo("few utterances: rates are judged on 500 or more, name some with --inputs")

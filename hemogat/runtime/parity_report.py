@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from hemogat.config import Settings
 from hemogat.export_config import ParityConfig
 from hemogat.runtime.bundle import Bundle, GraphName
@@ -37,8 +39,9 @@ class ParityReport(Settings):
 
     ``enough_for_rates``: whether the utterances are many enough to speak of a rate of flips.
     ``ua_change``: end to end, as a share. ``batch_diff``: the largest difference of a probability
-    between an utterance alone and the same one in a batch. ``ungated``: why nothing was judged,
-    None where the gate was passed.
+    between an utterance alone and the same one in a batch. ``restored``: layers that quantisation
+    put back to float because they flipped decisions. ``ungated``: why nothing was judged, None
+    where the gate was passed.
     """
 
     utterances: int
@@ -48,6 +51,7 @@ class ParityReport(Settings):
     ua_change: float = 0.0
     batch_diff: float = 0.0
     latency: tuple[ComponentLatency, ...] = ()
+    restored: dict[GraphName, tuple[str, ...]] = Field(default_factory=dict)
     ungated: str | None = None
 
     @property

@@ -1,0 +1,68 @@
+"""Which decisions an encoder keeps: what accuracy-aware quantisation asks of its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hemogat.data.audio import cut_windows
+from hemogat.data.text import batch_tokens
+from hemogat.export.parity import Reference, ReferenceAnswers
+from hemogat.runtime.bundle import GraphName
+from hemogat.runtime.engine_session import Arrays
+from hemogat.training.preparation import PreparedRow
+
+Run = Callable[[Arrays], Arrays]  # what runs a candidate graph
+Judge = Callable[[Run], Sequence[bool]]
+_AT_ONCE = 64
+_MOST = 128  # utterances to ask: quantisation asks again for every layer that it ranks
+
+
+def encoder_judges(
+    reference: Reference,
+    rows: Sequence[PreparedRow],
+    expected: ReferenceAnswers,
+    window_samples: int,
+) -> dict[GraphName, Judge]:
+    """Return, for each encoder, what says of every utterance whether its decision is kept.
+
+    The candidate encodes; the other modality and the head are the reference's, so that a flip is
+    the candidate's own. Of many utterances, :data:`_MOST` are asked, spread over ``rows``.
+    """
+    count = min(len(rows), _MOST)
+    chosen = [n * len(rows) // count for n in range(count)]
+    rows = [rows[n] for n in chosen]
+    embeddings, logits = expected.embeddings[torch.tensor(chosen)], expected.logits[chosen]
+
+    def audio(run: Run) -> Sequence[bool]:
+        found = embeddings.audio.clone()
+        for number, row in enumerate(rows):
+            if row.samples is not None:
+                windows = cut_windows(row.samples, window_samples)
+                encoded = run({"windows": windows})["audio_embedding"]
+                found[number] = torch.from_numpy(encoded.mean(axis=0))
+        return kept(found, embeddings.text)
+
+    def text(run: Run) -> Sequence[bool]:
+        found = embeddings.text.clone()
+        numbers = [number for number, row in enumerate(rows) if row.tokens is not None]
+        tokens = [row.tokens for row in rows if row.tokens is not None]
+        for positions, input_ids, attention_mask in batch_tokens(tokens):
+            for start in range(0, len(positions), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                feeds = {"input_ids": input_ids[part], "attention_mask": attention_mask[part]}
+                encoded = run(feeds)["text_embedding"]
+                found[[numbers[p] for p in positions[part]]] = torch.from_numpy(encoded)
+        return kept(embeddings.audio, found)
+
+    @torch.no_grad()
+    def kept(audio_embedding: Tensor, text_embedding: Tensor) -> Sequence[bool]:
+        output = reference.head(audio_embedding, text_embedding, embeddings.present)
+        decided = output.logits.argmax(dim=1).numpy()
+        same: list[bool] = np.equal(decided, logits.argmax(axis=1)).tolist()
+        return same
+
+    return {"audio_encoder": audio, "text_encoder": text}
