@@ -74,9 +74,9 @@ class Proxy:
         self._make_secrets()
         config = (serving / "proxy/nginx.conf").read_text()
         for place, here in {
-            "8443": f"127.0.0.1:{self.port}",
+            "/tmp/": f"{folder}/",  # first: the folder may be in /tmp
             "/run/secrets": str(folder),
-            "/tmp/": f"{folder}/",
+            "8443": f"127.0.0.1:{self.port}",
             "/dev/std": f"{folder}/std",
         }.items():
             assert place in config
