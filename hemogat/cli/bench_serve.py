@@ -101,7 +101,8 @@ def _rates(given: list[str] | None) -> dict[str, list[float] | None]:
     """Sort "20" and "80%" into rates and shares of the capacity."""
     if given is None:
         return {}
-    rates, shares = [], []
+    rates: list[float] = []
+    shares: list[float] = []
     for rate in given:
         try:
             number = float(rate.removesuffix("%"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ _SMOOTHING = 0.05  # weight of the newest sample: answers come in bursts, as bat
 
 
 class Admission:
-    """Counts requests, and refuses one that would wait too long for its turn.
+    """Counts requests, and refuses one that would wait too long for its turn; for any threads.
 
     How long a request would wait is estimated from how fast the model has been answering. A limit
     in numbers alone would be minutes for long clips or large encoders, and no queue at all for
@@ -33,28 +34,36 @@ class Admission:
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._now_s = now_s
+        self._lock = threading.Lock()
         self._accepted = 0
         self._interval_s: float | None = None  # busy time per answer
         self._since_s = 0.0  # the last answer, or the end of an idle time after it
 
     def enter(self) -> str | None:
         """Let a request in and return None, or return why not; who is in must :meth:`leave`."""
+        with self._lock:
+            refusal = self._refusal()
+            if refusal is None:
+                if not self._accepted:
+                    self._since_s = self._now_s()
+                self._accepted += 1
+        return refusal
+
+    def leave(self) -> None:
+        """Count a request as answered."""
+        with self._lock:
+            self._accepted -= 1
+            now_s = self._now_s()
+            interval_s, self._since_s = now_s - self._since_s, now_s
+            if self._interval_s is None:
+                self._interval_s = interval_s
+            self._interval_s += _SMOOTHING * (interval_s - self._interval_s)
+
+    def _refusal(self) -> str | None:
         waiting = self._accepted - self._max_in_flight
         if waiting >= self._max_waiting:
             return f"{self._max_waiting} requests are waiting"
         wait_s = max(0, waiting + 1) * (self._interval_s or 0.0)
         if wait_s > self._max_wait_s:
             return f"it would wait for about {wait_s:.1f} s"
-        if not self._accepted:
-            self._since_s = self._now_s()
-        self._accepted += 1
         return None
-
-    def leave(self) -> None:
-        """Count a request as answered."""
-        self._accepted -= 1
-        now_s = self._now_s()
-        interval_s, self._since_s = now_s - self._since_s, now_s
-        if self._interval_s is None:
-            self._interval_s = interval_s
-        self._interval_s += _SMOOTHING * (interval_s - self._interval_s)

@@ -25,7 +25,8 @@ class BatchingSettings(Settings):
     """How Triton's dynamic batcher merges the requests to an engine model.
 
     ``queue_delay_us`` is how long the first request of a batch waits for company when an instance
-    is free; requests that arrive while all instances are busy merge without any delay.
+    is free; requests that arrive while all instances are busy merge without any delay, so that
+    a single request need not wait.
     """
 
     max_batch_size: PositiveInt
@@ -67,8 +68,8 @@ class RepositorySettings(Settings):
     stream_idle_s: PositiveInt = 60
     # A batch of windows occupies the encoder: long clips are sent in chunks of this many, so that
     # the windows of other requests get in between.
-    audio_encoder: BatchingSettings = BatchingSettings(max_batch_size=16, queue_delay_us=500)
-    text_encoder: BatchingSettings = BatchingSettings(max_batch_size=32, queue_delay_us=500)
+    audio_encoder: BatchingSettings = BatchingSettings(max_batch_size=16)
+    text_encoder: BatchingSettings = BatchingSettings(max_batch_size=32)
     fusion: BatchingSettings = BatchingSettings(max_batch_size=32)
 
     @model_validator(mode="after")

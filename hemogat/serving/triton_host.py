@@ -106,10 +106,18 @@ class RequestHost(ABC, Generic[RequestT]):
         """Return the outputs by name."""
 
     def execute(self, requests: Sequence[Any]) -> None:
-        """Start answering ``requests``."""
+        """Start answering ``requests``, or refuse them before they are read."""
         for request in requests:
-            answer = self._answer(self._read(request), request.get_response_sender())
-            asyncio.run_coroutine_threadsafe(answer, self._loop)
+            sender = request.get_response_sender()
+            if refusal := self._admission.enter():
+                self._loop.call_soon_threadsafe(self._finish, sender, _overloaded(refusal), 0.0)
+                continue
+            try:
+                work = self._read(request)
+            except BaseException:
+                self._admission.leave()
+                raise
+            asyncio.run_coroutine_threadsafe(self._answer(work, sender), self._loop)
 
     def finalize(self) -> None:
         """Stop the threads; Triton has waited for the requests in flight."""
@@ -122,15 +130,14 @@ class RequestHost(ABC, Generic[RequestT]):
 
     async def _answer(self, request: RequestT, sender: Any) -> None:
         began_s = time.monotonic()
-        refusal = self._admission.enter()
-        if refusal is not None:
-            response = _overloaded(refusal)
-        else:
-            try:
-                response = await self._respond(request)
-            finally:
-                self._admission.leave()
-        self._metrics.finished(_status(response), time.monotonic() - began_s)
+        try:
+            response = await self._respond(request)
+        finally:
+            self._admission.leave()
+        self._finish(sender, response, time.monotonic() - began_s)
+
+    def _finish(self, sender: Any, response: Any, duration_s: float) -> None:
+        self._metrics.finished(_status(response), duration_s)
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _respond(self, request: RequestT) -> Any:

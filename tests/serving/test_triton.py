@@ -234,7 +234,7 @@ def test_with_neighbours_and_a_short_queue(
         url = server.grpc_url
 
         def ask(_: int) -> ServedPrediction | HemogatError:
-            with Client(url) as client:
+            with Client(url, retries=0) as client:
                 try:
                     return client.predict(clip, "stop")
                 except HemogatError as error:
