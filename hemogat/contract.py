@@ -7,6 +7,7 @@ fixed for good.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,6 +99,35 @@ def fusion_spec(slots: int, *, attention: bool) -> GraphSpec:
     """
     outputs = 2 if not slots else 5 if attention else 4
     return GraphSpec(FUSION.name, FUSION.inputs, FUSION.outputs[:outputs])
+
+
+def fusion_gather_spec(slots: int, widths: Sequence[int], *, attention: bool) -> GraphSpec:
+    """Return the fusion graph whose neighbours are searched, and states gathered, outside of it.
+
+    ``widths``: what a row's state at each layer takes.
+    """
+    outputs = (*FUSION.outputs[:2], *(FUSION.outputs[4:] if attention else ()))
+    inputs = (*FUSION.inputs, *_gathered(slots, widths))
+    return GraphSpec("fusion_gather", inputs, outputs)
+
+
+def bank_states_spec(slots: int, widths: Sequence[int], *, labels: bool) -> GraphSpec:
+    """Return the graph that gives the per-layer states of rows to be added to a bank.
+
+    ``labels``: whether messages carry labels, so that the rows' own are an input.
+    """
+    label = (TensorSpec("label", "int64", ("batch",)),) if labels else ()
+    states = (TensorSpec(f"states_{n}", "float32", ("batch", w)) for n, w in enumerate(widths))
+    inputs = (*FUSION.inputs, *label, *_gathered(slots, widths))
+    return GraphSpec("bank_states", inputs, tuple(states))
+
+
+def _gathered(slots: int, widths: Sequence[int]) -> tuple[TensorSpec, ...]:
+    states = (
+        TensorSpec(f"neighbour_states_{layer}", "float32", ("batch", slots, width))
+        for layer, width in enumerate(widths)
+    )
+    return (TensorSpec("neighbours", "int64", ("batch", slots)), *states)
 
 
 GRAPHS: dict[str, GraphSpec] = {g.name: g for g in (AUDIO_ENCODER, TEXT_ENCODER, FUSION)}

@@ -82,7 +82,8 @@ class ExportConfig(Settings):
     """One export target.
 
     ``parity``: None for the precision's own limits. ``calibration_utterances``: training
-    utterances that int8 takes its scales from. ``device``: where ONNX Runtime runs the gate.
+    utterances that int8 takes its scales from. ``gather``: write the ``fusion_gather`` graph too,
+    for banks that are searched outside the graph. ``device``: where ONNX Runtime runs the gate.
     """
 
     engine: Engine = "onnx"
@@ -90,6 +91,7 @@ class ExportConfig(Settings):
     opset: Annotated[int, Field(ge=18, le=23)] = 20
     parity: ParityConfig | None = None
     calibration_utterances: PositiveInt = 128
+    gather: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
     tensorrt: TensorRTConfig = TensorRTConfig()
 

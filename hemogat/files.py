@@ -80,6 +80,15 @@ def move_into_place(filled: Path, path: Path, *, replace_if_has: str | None = No
     _swap_in(filled, path.absolute())
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _make_readable(folder: Path) -> None:
     """Let other users read, such as a server's: mkdtemp and safetensors keep them out."""
     for path in (folder, *folder.rglob("*")):

@@ -51,6 +51,10 @@ def export(
             help="Where ONNX Runtime is judged: auto, cpu or cuda[:n].", show_default="cpu"
         ),
     ] = None,
+    gather: Annotated[
+        bool,
+        typer.Option("--gather", help="Write the graph for banks searched outside it too."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a run to a bundle, through the parity gate.
@@ -64,6 +68,7 @@ def export(
     from hemogat.workspace import default_bundle, find_latest
 
     config = _config(recipe, engine, precision, device)
+    config = config.model_copy(update={"gather": config.gather or gather})
     if run is None:
         run = find_latest("run.json")
         remark(f"latest run: {run}")

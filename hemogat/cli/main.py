@@ -8,6 +8,7 @@ import typer
 
 from hemogat import __version__
 from hemogat.cli import (
+    bank,
     bench,
     demo,
     doctor,
@@ -61,6 +62,7 @@ app.command()(evaluate.evaluate)
 app.command()(study.study)
 app.command()(export.export)
 app.command()(inspect.inspect)
+app.add_typer(bank.app, name="bank")
 app.command()(predict.predict)
 app.command()(repository.repository)
 app.command()(serve.serve)

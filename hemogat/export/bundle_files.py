@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.data.manifest import Utterance
 from hemogat.export.onnx_files import BANK_FILE
 from hemogat.export.parity import ReferenceAnswers
-from hemogat.export.targets import BANK_FOLDER, FUSION_FOLDER
+from hemogat.export.targets import BANK_FOLDER, FUSION_FOLDER, GATHER_GRAPH, STATES_GRAPH
 from hemogat.export_config import ParityConfig
+from hemogat.files import link_or_copy
 from hemogat.runtime.bundle import MANIFEST_FILE, BankFiles, BankIndex, Bundle, sha256_of
 from hemogat.runtime.golden import GoldenFile, GoldenRecord, golden_cases, read_golden
 from hemogat.runtime.pipeline import Pipeline
@@ -24,7 +24,7 @@ from hemogat.training.preparation import PreparedRow
 from hemogat.training.run_directory import RECORD_FILE, RunDirectory
 
 GOLDEN = "golden/golden.json"
-_BANK_INDEX = f"{BANK_FOLDER}/rows.json"
+BANK_INDEX = f"{BANK_FOLDER}/rows.json"
 _GOLDEN_CASES = 4
 _MODELS = ("audio_encoder", "text_encoder", "fusion")
 
@@ -54,20 +54,12 @@ def carry_over(out: Path, folder: Path, run_hash: str, target: str) -> Bundle | 
     if earlier.manifest.provenance.run_sha256 != run_hash:
         return None
     earlier = Bundle.open(out)
-    for path in sorted((*_models(out), *(out / BANK_FOLDER).glob(BANK_FILE))):
+    bank = (path for path in (out / BANK_FOLDER).rglob("*") if path.name != Path(BANK_INDEX).name)
+    for path in sorted((*_models(out), *bank)):
         inside = path.relative_to(out)
         if inside.parts[1] != target and path.is_file():
             link_or_copy(path, folder / inside)
     return earlier
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def write_bank_index(run: RunDirectory, folder: Path) -> BankFiles:
@@ -77,12 +69,16 @@ def write_bank_index(run: RunDirectory, folder: Path) -> BankFiles:
     # Opaque ids: file names of training data may hold people's names.
     ids = [f"u{row:06d}" for row in range(len(labels))]
     index = BankIndex(ids=tuple(ids), labels=tuple(labels))
-    write_json(folder / _BANK_INDEX, index.model_dump(mode="json"))
-    tensors, shared = f"{BANK_FOLDER}/{BANK_FILE}", f"{FUSION_FOLDER}/{BANK_FILE}"
-    if (folder / shared).is_file():
-        (folder / tensors).unlink(missing_ok=True)
-        tensors = shared
-    return BankFiles(rows=len(labels), tensors=tensors, index=_BANK_INDEX)
+    write_json(folder / BANK_INDEX, index.model_dump(mode="json"))
+    graphs = (name if (folder / name).is_file() else None for name in (STATES_GRAPH, GATHER_GRAPH))
+    states, gather = graphs
+    return BankFiles(
+        rows=len(labels),
+        tensors=f"{FUSION_FOLDER}/{BANK_FILE}",
+        index=BANK_INDEX,
+        states=states,
+        gather=gather,
+    )
 
 
 def write_golden(

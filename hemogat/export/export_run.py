@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hemogat.data.manifest import Utterance
 from hemogat.errors import ParityError
+from hemogat.export.accuracy_aware import encoder_judges
 from hemogat.export.bundle_files import (
     GOLDEN,
     carry_over,
@@ -29,7 +30,14 @@ from hemogat.export.gating import (
 )
 from hemogat.export.model_card import model_card
 from hemogat.export.parity import Reference, gate, reference_answers
-from hemogat.export.targets import Calibration, Source, build_plans, target_name, write_models
+from hemogat.export.targets import (
+    Calibration,
+    Source,
+    build_plans,
+    target_name,
+    write_bank_graphs,
+    write_models,
+)
 from hemogat.export.tensorrt_script import SCRIPT_FILE, no_plan_error
 from hemogat.export_config import ExportConfig
 from hemogat.files import folder_written_whole, write_atomic
@@ -145,8 +153,15 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
     expected = reference_answers(reference, rows, recipe.audio.window_samples, progress)
     run_hash = run_sha256(run)
     earlier = carry_over(export.out, folder, run_hash, export.target)
-    source = Source(reference, run.head(), bank, recipe.graph, export.calibration)
-    paths = write_models(source, config, folder, progress)
+    window_samples = recipe.audio.window_samples
+    judges = encoder_judges(reference, rows, expected, window_samples)
+    source = Source(
+        *(reference, run.head(), bank, recipe.graph, export.calibration),
+        judges={} if export.random_weights else judges,
+    )
+    written = write_models(source, config, folder, progress)
+    paths = written.paths
+    write_bank_graphs(source, config, folder)
     missing: tuple[str, ...] = ()
     if config.engine == "trt":
         paths, missing = build_plans(paths, folder, config, recipe.text.token_buckets)
@@ -160,16 +175,23 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
     manifest = _bundle_manifest(run, reference, models, run_hash, folder)
     write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
     candidate = Candidate(Bundle(folder, manifest), config, reference, rows, expected)
-    parity = _judge(export, candidate, built=bool(paths))
+    parity = _judge(export, candidate, written.restored, built=bool(paths))
     _write_reports(export, candidate.bundle, earlier, parity if paths else None)
     return parity, missing
 
 
-def _judge(export: _Export, candidate: Candidate, *, built: bool) -> ParityReport:
+def _judge(
+    export: _Export,
+    candidate: Candidate,
+    restored: dict[GraphName, tuple[str, ...]],
+    *,
+    built: bool,
+) -> ParityReport:
     """Compare and gate; on failure leave the report beside the bundle."""
     if not built:
         return nothing_judged(export.config, "no plan was built")
     parity = judge(candidate, export.progress, random_weights=export.random_weights)
+    parity = parity.model_copy(update={"restored": restored})
     if parity.ungated is None:
         beside = export.out.with_name(f"{export.out.name}.{PARITY_FILE}")
         try:

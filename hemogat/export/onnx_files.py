@@ -8,17 +8,21 @@ checker hard ones.)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
-from safetensors.torch import save_file
-from torch import Tensor
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from hemogat.runtime.bank_tensors import tensor_places
 
 MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 BANK_FILE = "bank.safetensors"
+BANK_PREFIX = "inductive."  # of the names of the bank's tensors in a graph
 _EXTERNAL_FROM_BYTES = 1024
 
 
@@ -43,28 +47,26 @@ def save_graph(model: ir.Model, folder: Path) -> Path:
     return folder / MODEL_FILE
 
 
-def write_bank(model: ir.Model, tensors: Mapping[str, Tensor], folder: Path, prefix: str) -> None:
+def write_bank(model: ir.Model, tensors: Mapping[str, NDArray[Any]], folder: Path) -> None:
     """Write ``folder/bank.safetensors`` and point the graph's initializers into it.
 
-    An initializer called ``prefix`` and a tensor's name is taken to hold that tensor.
+    An initializer called ``BANK_PREFIX`` and a tensor's name is taken to hold that tensor.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / BANK_FILE
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    places = _places(path)
-    for name in tensors:
-        value = model.graph.initializers.get(prefix + name)
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    for name, (_, shape, begin, end) in tensor_places(path).items():
+        value = model.graph.initializers.get(BANK_PREFIX + name)
         if value is None or value.const_value is None:
             continue
-        begin, end = places[name]
-        held = value.const_value
+        value.shape = ir.Shape(shape)
         value.const_value = ir.ExternalTensor(
             BANK_FILE,
             begin,
             end - begin,
-            held.dtype,
-            shape=ir.Shape(held.shape.numpy()),
-            name=prefix + name,
+            value.const_value.dtype,
+            shape=value.shape,
+            name=BANK_PREFIX + name,
             base_dir=folder,
         )
 
@@ -73,16 +75,3 @@ def is_in_bank(value: ir.Value) -> bool:
     """Say whether an initializer lies in a bank's file."""
     tensor = value.const_value
     return isinstance(tensor, ir.ExternalTensor) and Path(tensor.location).name == BANK_FILE
-
-
-def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """Return where each tensor of a safetensors file begins and ends, in bytes."""
-    with path.open("rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(header_bytes))
-    start = 8 + header_bytes
-    return {
-        name: (start + entry["data_offsets"][0], start + entry["data_offsets"][1])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }

@@ -7,9 +7,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hemogat.config import GraphConfig
@@ -35,25 +37,25 @@ IR_VERSION = 10  # the newest that the ONNX Runtime of current Triton images rea
 FORBIDDEN_OPERATORS = frozenset(
     ("Scatter", "ScatterElements", "ScatterND", "NonZero", "Unique", "Loop", "If")
 )
-_SAMPLE_BATCH = 2  # torch.export takes sizes 0 and 1 for constants
-_BANK_PREFIX = "inductive."  # of the names of the bank's tensors in the graph
+SAMPLE_BATCH = 2  # torch.export takes sizes 0 and 1 for constants
+Samples = tuple[Tensor | tuple[Tensor, ...], ...]
 
 
 def export_audio_encoder(encoder: AudioEncoder, folder: Path, opset: int) -> Path:
     """Write the ``audio_encoder`` graph into ``folder``; return the model's path."""
-    samples = (torch.randn(_SAMPLE_BATCH, WINDOW_SAMPLES),)
+    samples = (torch.randn(SAMPLE_BATCH, WINDOW_SAMPLES),)
     folded = leave_mask_out(fold_weight_norm(encoder))
-    model = _to_onnx(folded, AUDIO_ENCODER, samples, opset)
-    return _save(model, AUDIO_ENCODER, folder)
+    model = to_onnx(folded, AUDIO_ENCODER, samples, opset)
+    return save(model, AUDIO_ENCODER, folder)
 
 
 def export_text_encoder(encoder: TextEncoder, folder: Path, opset: int) -> Path:
     """Write the ``text_encoder`` graph into ``folder``; return the model's path."""
-    shape = (_SAMPLE_BATCH, 16)
+    shape = (SAMPLE_BATCH, 16)
     # Two tensors: given one twice, the exporter takes both inputs for the same.
     samples = (torch.ones(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.int64))
-    model = _to_onnx(encoder.eval(), TEXT_ENCODER, samples, opset)
-    return _save(model, TEXT_ENCODER, folder)
+    model = to_onnx(encoder.eval(), TEXT_ENCODER, samples, opset)
+    return save(model, TEXT_ENCODER, folder)
 
 
 def export_fusion(
@@ -67,26 +69,27 @@ def export_fusion(
     module = InductiveHead(fold_head(head), bank, graph).eval()
     spec = fusion_spec(module.graph.slots, attention=head.config.gnn == "gat")
     samples = (
-        torch.randn(_SAMPLE_BATCH, bank.embeddings.audio.shape[1]),
-        torch.randn(_SAMPLE_BATCH, bank.embeddings.text.shape[1]),
-        torch.ones(_SAMPLE_BATCH, 2, dtype=torch.bool),
+        torch.randn(SAMPLE_BATCH, bank.embeddings.audio.shape[1]),
+        torch.randn(SAMPLE_BATCH, bank.embeddings.text.shape[1]),
+        torch.ones(SAMPLE_BATCH, 2, dtype=torch.bool),
     )
-    model = _to_onnx(_Outputs(module, len(spec.outputs)), spec, samples, opset)
+    model = to_onnx(_Outputs(module, len(spec.outputs)), spec, samples, opset)
     if module.graph.slots:
         function = topk_function(module.graph, opset)
         model.functions[function.identifier()] = function
         model.opset_imports[FUNCTION_DOMAIN] = 1
-    write_bank(model, _bank_tensors(bank, module), folder, _BANK_PREFIX)
-    return _save(model, spec, folder)
+    write_bank(model, _bank_tensors(bank, module), folder)
+    return save(model, spec, folder)
 
 
-def _bank_tensors(bank: Bank, module: InductiveHead) -> dict[str, Tensor]:
+def _bank_tensors(bank: Bank, module: InductiveHead) -> dict[str, NDArray[Any]]:
     """Return all that is known of the bank, and the tables that the graph searches."""
     e = bank.embeddings
     known = {"audio": e.audio, "text": e.text, "present": e.present}
     states = {f"states_{layer}": states for layer, states in enumerate(bank.states)}
     searched = ("audio_table", "audio_rows", "text_table", "text_rows")
-    return known | states | {name: module.get_buffer(name) for name in searched}
+    tables = {name: module.get_buffer(name) for name in searched}
+    return {name: tensor.numpy() for name, tensor in (known | states | tables).items()}
 
 
 class _Outputs(nn.Module):
@@ -102,13 +105,24 @@ class _Outputs(nn.Module):
         return tuple(self.inductive(audio, text, present))[: self.count]
 
 
-def _to_onnx(
-    module: nn.Module, spec: GraphSpec, samples: tuple[Tensor, ...], opset: int
-) -> ir.Model:
+def to_onnx(module: nn.Module, spec: GraphSpec, samples: Samples, opset: int) -> ir.Model:
+    """Export a module to the contract's names and axes.
+
+    ``samples``: positional arguments, a tuple where the module takes several tensors in one.
+
+    Raises:
+        HemogatError: the exporter made other axes, or an operator that not every engine runs.
+    """
     dims = {axis: torch.export.Dim(axis) for axis in _dynamic(spec.inputs)}
+    flat = iter(
+        [
+            {i: dims[str(axis)] for i, axis in enumerate(tensor.axes) if axis in dims}
+            for tensor in spec.inputs
+        ]
+    )
     shapes = tuple(
-        {i: dims[str(axis)] for i, axis in enumerate(tensor.axes) if axis in dims}
-        for tensor in spec.inputs
+        tuple(next(flat) for _ in sample) if isinstance(sample, tuple) else next(flat)
+        for sample in samples
     )
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -175,7 +189,8 @@ def _check_operators(model: ir.Model, spec: GraphSpec) -> None:
             )
 
 
-def _save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
+def save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
+    """Write the model into ``folder``, without what the exporter noted; return its path."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "hemogat", None
     model.graph.name = spec.name

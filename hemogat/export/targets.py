@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemogat.config import GraphConfig
 from hemogat.contract import Engine, Precision
 from hemogat.errors import ConfigError
+from hemogat.export.accuracy_aware import Judge
 from hemogat.export.calibration import Feeds
+from hemogat.export.gathered_graphs import export_bank_states, export_fusion_gather
 from hemogat.export.mixed_precision import to_half
-from hemogat.export.onnx_files import BANK_FILE
+from hemogat.export.onnx_files import MODEL_FILE
 from hemogat.export.onnx_graphs import export_audio_encoder, export_fusion, export_text_encoder
 from hemogat.export.parity import Reference
 from hemogat.export.quantisation import check_static, quantise
@@ -27,6 +29,8 @@ from hemogat.runtime.bundle import GraphName
 
 Calibration = dict[GraphName, tuple[Feeds, ...]]
 BANK_FOLDER = "bank"
+STATES_GRAPH = f"{BANK_FOLDER}/states/{MODEL_FILE}"
+GATHER_GRAPH = f"{BANK_FOLDER}/gather/{MODEL_FILE}"
 # ONNX Runtime runs the head in fp32 whatever the encoders' precision: it is a small part of the
 # time, decides last, and so there is one bank for all of them.
 FUSION_FOLDER = "fusion/onnx-fp32"
@@ -34,13 +38,25 @@ FUSION_FOLDER = "fusion/onnx-fp32"
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported."""
+    """What is exported.
+
+    ``judges``: what accuracy-aware quantisation asks, by encoder; without, nothing is put back.
+    """
 
     reference: Reference
     head: FusionHead
     bank: Bank
     graph: GraphConfig
     calibration: Callable[[], Calibration]  # asked for int8 only
+    judges: dict[GraphName, Judge] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Where a target's models are, and the layers that quantisation left in float, by graph."""
+
+    paths: dict[GraphName, Path]
+    restored: dict[GraphName, tuple[str, ...]]
 
 
 def target_name(engine: Engine, precision: Precision) -> str:
@@ -48,9 +64,7 @@ def target_name(engine: Engine, precision: Precision) -> str:
     return f"{engine}-{precision}"
 
 
-def write_models(
-    source: Source, config: ExportConfig, folder: Path, progress: Progress
-) -> dict[GraphName, Path]:
+def write_models(source: Source, config: ExportConfig, folder: Path, progress: Progress) -> Models:
     """Write the target's models into a bundle that is being made; return where each is.
 
     For ``engine: trt`` these are the typed ONNX graphs that plans are built from.
@@ -67,21 +81,39 @@ def write_models(
         "fusion": folder / (FUSION_FOLDER if config.engine == "onnx" else f"fusion/{name}"),
     }
     if (config.engine, config.precision) == ("onnx", "fp32"):
-        return _export(source, config, places, progress)
+        return Models(_export(source, config, places, progress), {})
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fp32.") as scratch:
         exported = _export(source, config, {g: Path(scratch) / g for g in places}, progress)
         if config.engine != "onnx" and not (folder / FUSION_FOLDER).is_dir():
-            (folder / BANK_FOLDER).mkdir(exist_ok=True)
-            bank = exported["fusion"].with_name(BANK_FILE)
-            shutil.copyfile(bank, folder / BANK_FOLDER / BANK_FILE)
+            # With the bank, and for changing it: every engine's graph is made from this one.
+            shutil.copytree(exported["fusion"].parent, folder / FUSION_FOLDER)
         calibration = source.calibration() if config.precision == "int8" else {}
-        written: dict[GraphName, Path] = {}
+        models = Models({}, {})
         with progress.stage(f"Convert to {name}", len(places)) as stage:
             for graph, path in exported.items():
                 feeds = calibration.get(graph, ())
-                written[graph] = _convert(graph, path, places[graph], config, feeds)
+                if _is_accuracy_aware(graph, source, config):
+                    judged = source.judges[graph]
+                    found = _put_back(path, places[graph], config, feeds, judged)
+                    models.paths[graph], models.restored[graph] = found
+                else:
+                    models.paths[graph] = _convert(graph, path, places[graph], config, feeds)
                 stage.advance(note=graph.replace("_", " "))
-    return written
+    return models
+
+
+def write_bank_graphs(source: Source, config: ExportConfig, folder: Path) -> None:
+    """Write the graphs without a bank inside, which every engine's bundle has once.
+
+    What is there already, from an earlier export of the same run, stays.
+    """
+    if not source.bank.states:
+        return
+    what = (source.head, source.bank, source.graph)
+    if not (folder / STATES_GRAPH).is_file():
+        export_bank_states(*what, (folder / STATES_GRAPH).parent, config.opset)
+    if config.gather and not (folder / GATHER_GRAPH).is_file():
+        export_fusion_gather(*what, (folder / GATHER_GRAPH).parent, config.opset)
 
 
 def build_plans(
@@ -153,3 +185,19 @@ def _to_openvino(
         raise ConfigError("engine openvino: expected fp32, bf16 or int8, found fp16")
     exact = graph == "fusion" and precision == "int8"
     return convert(path, place, "fp32" if exact else precision, feeds)
+
+
+def _is_accuracy_aware(graph: GraphName, source: Source, config: ExportConfig) -> bool:
+    return (config.engine, config.precision) == ("openvino", "int8") and graph in source.judges
+
+
+def _put_back(
+    path: Path, place: Path, config: ExportConfig, feeds: tuple[Feeds, ...], judge: Judge
+) -> tuple[Path, tuple[str, ...]]:
+    """Quantise for OpenVINO; layers that flip decisions are put back to float, and named."""
+    from hemogat.export.openvino_ir import quantise_accuracy_aware
+
+    # Half of what the gate allows: both encoders may flip decisions, and not the same ones.
+    allowed = config.limits.max_flip_rate / 2
+    aware = quantise_accuracy_aware(path, place, feeds, judge, max_flip_rate=allowed)
+    return aware.path, aware.restored

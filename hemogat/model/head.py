@@ -115,6 +115,29 @@ class FusionHead(nn.Module):
             graph = self.gnn(nodes, neighbours, bank_states)
         return self._classify(projected, graph)
 
+    def forward_gathered(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        present: Tensor,
+        mask: Tensor,
+        received: Sequence[Tensor],
+        *,
+        visible_labels: Tensor | None = None,
+    ) -> HeadOutput:
+        """Do as ``forward``, the neighbours' states having been looked up elsewhere.
+
+        Shapes:
+            mask: bool [N, K], true where a slot holds a neighbour
+            received: per layer [N, K, state_width]
+        """
+        projected = self._project(audio, text, present)
+        graph = None
+        if self.gnn is not None:
+            nodes = self._with_labels(_nodes(projected), visible_labels)
+            graph = self.gnn.forward_gathered(nodes, mask, received)
+        return self._classify(projected, graph)
+
     def forward_edges(
         self, audio: Tensor, text: Tensor, present: Tensor, edges: Tensor
     ) -> HeadOutput:

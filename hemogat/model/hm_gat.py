@@ -81,6 +81,28 @@ class HMGAT(nn.Module):
         hidden = self._refine(nodes, step)
         return GraphOutput(hidden, attention, tuple(sent))
 
+    def forward_gathered(
+        self, nodes: Tensor, mask: Tensor, received: Sequence[Tensor]
+    ) -> GraphOutput:
+        """Refine every node by neighbours whose states were looked up elsewhere.
+
+        Shapes:
+            mask: bool [N, K], true where a slot holds a neighbour
+            received: per layer [N, K, state_width], anything where masked
+        """
+        sent: list[Tensor] = []
+        attention: Tensor | None = None
+
+        def step(layer: GraphLayer, x: Tensor) -> Tensor:
+            nonlocal attention
+            states = layer.project(x, mask)
+            out, attention = layer.aggregate(x, states, received[len(sent)], mask)
+            sent.append(states)
+            return out
+
+        hidden = self._refine(nodes, step)
+        return GraphOutput(hidden, attention, tuple(sent))
+
     def forward_edges(self, nodes: Tensor, edges: Tensor) -> GraphOutput:
         """Refine every node along ``edges`` int64 [2, E], self-loops among them."""
 

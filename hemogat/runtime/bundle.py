@@ -70,6 +70,8 @@ class BankFiles(Settings):
     rows: PositiveInt
     tensors: InnerPath  # embeddings, presence and states, safetensors
     index: InnerPath  # labels and opaque ids, JSON
+    states: InnerPath | None = None  # graph bank_states, ONNX; none for a head without neighbours
+    gather: InnerPath | None = None  # graph fusion_gather, ONNX, where it was asked for
 
 
 class Provenance(Settings):
@@ -79,6 +81,7 @@ class Provenance(Settings):
     seed: int
     versions: dict[str, str]
     run_sha256: str | None = None  # of the run; exports of one run add up in a bundle
+    bank_changes: tuple[str, ...] = ()  # what was done to the bank since the export
 
 
 class BundleManifest(Settings):
@@ -284,4 +287,5 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _referenced(manifest: BundleManifest) -> tuple[str, ...]:
     bank = manifest.bank
     models = (model.path for model in manifest.models)
-    return (*models, bank.tensors, bank.index, manifest.tokenizer, manifest.golden)
+    graphs = (path for path in (bank.states, bank.gather) if path is not None)
+    return (*models, bank.tensors, bank.index, *graphs, manifest.tokenizer, manifest.golden)

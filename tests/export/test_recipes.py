@@ -94,7 +94,7 @@ def test_a_bundle_of_another_run_is_replaced(
     export_run(run, out, config_of("openvino-fp32"))
     bundle = Bundle.open(out)
     assert {(m.engine, m.precision) for m in bundle.manifest.models} == {("openvino", "fp32")}
-    assert bundle.manifest.bank.tensors == "bank/bank.safetensors"
+    assert bundle.manifest.bank.tensors == "fusion/onnx-fp32/bank.safetensors"
     assert RunDirectory.open(run).record == RunDirectory.open(tiny_run).record
 
 

@@ -1,0 +1,145 @@
+"""``hemogat bank``: look into a bundle's bank, add rows to it, or keep the most useful ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hemogat.cli.extras import needs
+from hemogat.cli.output import JsonOption, percent, print_facts, print_json, remark, size
+
+if TYPE_CHECKING:
+    from hemogat.runtime.bundle import Bundle
+
+app = typer.Typer()
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")]
+OutOption = Annotated[Path, typer.Option(help="Bundle to write; must not exist.")]
+
+
+@app.callback()
+def bank() -> None:
+    """Show or change the bank of utterances that a bundle takes neighbours from."""
+
+
+@app.command()
+def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Show what the bank holds."""
+    from hemogat.runtime.bundle import Bundle
+
+    facts = _facts(Bundle.open(bundle))
+    if as_json:
+        print_json(facts)
+        return
+    labels = ", ".join(f"{label} {count}" for label, count in facts["labels"].items())
+    print_facts(
+        {
+            "rows": f"{facts['rows']}",
+            "labels": labels,
+            "with audio": f"{facts['with_audio']}, {facts['k_audio']} of them neighbours",
+            "with text": f"{facts['with_text']}, {facts['k_text']} of them neighbours",
+            "embeddings": size(facts["embeddings_bytes"]),
+            "states": size(facts["states_bytes"]),
+            "searched": size(facts["tables_bytes"]),
+            "can be extended": "yes" if facts["can_be_extended"] else "no, export the run again",
+            "changes": "\n".join(facts["changes"]) or "none",
+        }
+    )
+
+
+@app.command()
+def add(
+    bundle: BundleArgument,
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Labelled utterances.")],
+    out: OutOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle with new utterances in its bank; nothing is trained.
+
+    Every row of the manifest is added, whatever its split. TensorRT plans,
+    which hold the old bank, are left out.
+    """
+    from hemogat.progress import Progress
+    from hemogat.runtime.bundle import Bundle
+
+    with needs("export"):
+        from hemogat.export.bank_rows import add_rows
+
+    opened = Bundle.open(bundle)
+    written = add_rows(opened, manifest, out, Progress(visible=True))
+    _report(opened, written, None, as_json)
+
+
+@app.command()
+def prune(
+    bundle: BundleArgument,
+    to: Annotated[int, typer.Option(min=1, help="Rows to keep.")],
+    out: OutOption,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Measure the effect on its val and test rows.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle with the most useful rows of its bank.
+
+    Useful rows are those that are neighbours of most other rows; every label
+    keeps its share. TensorRT plans, which hold the old bank, are left out.
+    """
+    from hemogat.runtime.bundle import Bundle
+
+    with needs("export"):
+        from hemogat.export.bank_effect import bank_effect
+        from hemogat.export.bank_rows import prune as prune_bank
+
+    opened = Bundle.open(bundle)
+    written = prune_bank(opened, to, out)
+    effect = None if manifest is None else asdict(bank_effect(opened, written, manifest))
+    _report(opened, written, effect, as_json)
+
+
+def _report(old: Bundle, new: Bundle, effect: dict[str, Any] | None, as_json: bool) -> None:
+    if len(new.manifest.models) < len(old.manifest.models):
+        remark("TensorRT plans hold the old bank and were left out")
+    rows = (old.manifest.bank.rows, new.manifest.bank.rows)
+    if as_json:
+        print_json({"bundle": str(new.path), "rows": rows[1], "before": rows[0], "effect": effect})
+        return
+    typer.echo(f"bundle: {new.path}")
+    typer.echo(f"rows: {rows[0]} before, {rows[1]} now")
+    if effect is None:
+        return
+    for name in ("accuracy", "unweighted_accuracy"):
+        before, after = effect[name]
+        typer.echo(f"{name.replace('_', ' ')}: {percent(before)} before, {percent(after)} now, %")
+    typer.echo(f"decisions changed: {effect['changed_decisions']} of {effect['utterances']}")
+
+
+def _facts(bundle: Bundle) -> dict[str, Any]:
+    from hemogat.runtime.bank_tensors import map_tensors
+
+    manifest = bundle.manifest
+    tensors = map_tensors(bundle.path / manifest.bank.tensors)
+    counts = Counter(bundle.bank_index.labels)
+
+    def bytes_of(*prefixes: str) -> int:
+        return sum(t.nbytes for name, t in tensors.items() if name.startswith(prefixes))
+
+    tables = bytes_of("audio_table", "text_table", "audio_rows", "text_rows")
+    return {
+        "rows": manifest.bank.rows,
+        "labels": {label: counts[label] for label in manifest.labels},
+        "with_audio": int(tensors["present"][:, 0].sum()),
+        "with_text": int(tensors["present"][:, 1].sum()),
+        "k_audio": manifest.graph.k_audio,
+        "k_text": manifest.graph.k_text,
+        "embeddings_bytes": bytes_of("audio", "text") - tables,
+        "states_bytes": bytes_of("states_"),
+        "tables_bytes": tables,
+        "can_be_extended": manifest.bank.states is not None or not manifest.slots,
+        "changes": list(manifest.provenance.bank_changes),
+    }

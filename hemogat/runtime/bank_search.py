@@ -1,0 +1,210 @@
+"""The search for bank rows outside the graph: one interface, exact and approximate.
+
+A search scans codes of all rows (or of the most promising) for candidates, and scores those in
+fp32. The scan's largest possible error is known, so that an exact search can tell when a row
+outside the candidates might still belong to the answer, and then looks at more.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemogat.config import GraphConfig
+from hemogat.contract import MODALITIES
+from hemogat.errors import ConfigError
+from hemogat.runtime.bank_tensors import Tensors
+
+SearchMode = Literal["exact", "int8", "ivf"]
+APPROXIMATE_FROM_ROWS = 100_000
+_MORE = 8  # times as many, where those did not settle it
+_ROUNDING = 1e-5  # of a fp32 dot product of unit vectors, summed in any order
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a scan found, best first: columns [C] and their scores [C].
+
+    ``error``: how far a score may be from the cosine; None where rows were left out unscored.
+    """
+
+    columns: Ints
+    scores: Floats
+    error: float | None
+
+
+class Scan(ABC):
+    """A fast search that may be off; ``first``: candidates that are worth asking for at first."""
+
+    first: int
+
+    @abstractmethod
+    def candidates(self, query: Floats, count: int) -> Candidates:
+        """Return up to ``count`` rows; ``query`` float32 [d] has length 1."""
+
+
+class ExactScan(Scan):
+    """fp32 against all rows, in numpy: no package needed, and most bytes read."""
+
+    first = 64
+
+    def __init__(self, table: Floats) -> None:
+        self._table = table  # [d, R]
+
+    def candidates(self, query: Floats, count: int) -> Candidates:
+        """Score all rows."""
+        scores: Floats = query @ self._table
+        if count < len(scores):
+            best = np.argpartition(scores, -count)[-count:]
+        else:
+            best = np.arange(len(scores))
+        best = best[np.argsort(-scores[best])]
+        return Candidates(best, scores[best], _ROUNDING)
+
+
+class ModalitySearch:
+    """The k nearest of one modality's rows by cosine; ties go to the lower row.
+
+    Args:
+        embeddings: float32 [M, d], all bank rows
+        rows: int64 [R], ascending, those that have the modality
+        scan: finds candidates among these R
+        k: how many
+    """
+
+    def __init__(self, embeddings: Floats, rows: Ints, scan: Scan, k: int) -> None:
+        self._embeddings, self._rows, self._scan, self._k = embeddings, rows, scan, k
+
+    def __call__(self, query: Floats) -> tuple[Ints, Floats]:
+        """Return rows [k] and cosines [k], best first."""
+        unit = normalise(query[None])[0]
+        count = max(self._scan.first, 2 * self._k)
+        while True:
+            count = min(count, len(self._rows))
+            found = self._scan.candidates(unit, count)
+            rows = self._rows[found.columns]
+            cosines = self._score(unit, rows)
+            order = np.lexsort((rows, -cosines))[: self._k]
+            if count == len(self._rows) or self._settled(found, cosines[order]):
+                return rows[order], cosines[order]
+            count *= _MORE
+
+    def _settled(self, found: Candidates, best: Floats) -> bool:
+        """Say whether no row that was not looked at can be among the best, or tie with them."""
+        if found.error is None:
+            return True
+        return bool(found.scores[-1] + found.error + _ROUNDING < best[-1])
+
+    def _score(self, unit: Floats, rows: Ints) -> Floats:
+        # Row by row the same sums in the same order, so that equal rows tie exactly.
+        products = normalise(self._embeddings[rows]) * unit
+        cosines: Floats = products.sum(axis=1, dtype=np.float32)
+        return cosines
+
+
+def normalise(embeddings: Floats) -> Floats:
+    """Scale rows to unit length; a zero row stays zero."""
+    norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))[:, None]
+    scaled: Floats = embeddings / np.maximum(norms, np.float32(1e-12))
+    return scaled
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """As the graph step gives them: both [B, k_audio + k_text], masked slots -1 and 0."""
+
+    index: Ints
+    similarity: Floats
+
+
+class BankSearch:
+    """The graph step for a bank outside the graph.
+
+    Args:
+        tensors: the bank's file, as :func:`hemogat.runtime.bank_tensors.map_tensors` reads it
+        graph: the neighbours that the head reads
+        mode: ``exact``: fp32 against all rows; ``int8``: the same answer from 8-bit codes, faster;
+            ``ivf``: approximate, for large banks; None: ``ivf`` from 100,000 rows, else ``int8``
+
+    Raises:
+        ConfigError: the bank has fewer rows than neighbours are asked for.
+        IncompleteError: int8 or ivf without the extra ``search``.
+    """
+
+    def __init__(
+        self, tensors: Tensors, graph: GraphConfig, *, mode: SearchMode | None = None
+    ) -> None:
+        self._searches: list[ModalitySearch | None] = []
+        self.scans: dict[str, Scan] = {}
+        self._k = (graph.k_audio, graph.k_text)
+        for modality, k in zip(MODALITIES, self._k, strict=True):
+            rows = np.asarray(tensors[f"{modality}_rows"])
+            if k > len(rows):
+                raise ConfigError(
+                    f"graph.k_{modality} is {k}, but the bank has {len(rows)} rows with {modality}"
+                )
+            if not k:
+                self._searches.append(None)
+                continue
+            scan = _scan(tensors, modality, rows, mode)
+            self.scans[modality] = scan
+            self._searches.append(ModalitySearch(tensors[modality], rows, scan, k))
+        self._pool = ThreadPoolExecutor(len(MODALITIES), thread_name_prefix="bank-search")
+
+    def __call__(self, audio: Floats, text: Floats, present: NDArray[np.bool_]) -> Neighbours:
+        """Link utterances to bank rows: [B, d_a], [B, d_t], bool [B, 2]."""
+        found = list(self._pool.map(self._search, self._searches, self._k, (audio, text)))
+        return _union(*found[0], *found[1], present)
+
+    @staticmethod
+    def _search(search: ModalitySearch | None, k: int, queries: Floats) -> tuple[Ints, Floats]:
+        rows, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), "f4")
+        if search is not None:
+            for number, query in enumerate(queries):
+                rows[number], cosines[number] = search(query)
+        return rows, cosines
+
+
+def _scan(tensors: Tensors, modality: str, rows: Ints, mode: SearchMode | None) -> Scan:
+    if mode == "exact":
+        return ExactScan(tensors[f"{modality}_table"])
+    from hemogat.runtime.bank_codes import CodeScan, IVFScan
+
+    if mode == "ivf" or (mode is None and len(rows) >= APPROXIMATE_FROM_ROWS):
+        return IVFScan(tensors[modality], rows)
+    return CodeScan(tensors[modality], rows)
+
+
+def _union(
+    audio_rows: Ints,
+    audio_cosines: Floats,
+    text_rows: Ints,
+    text_cosines: Floats,
+    present: NDArray[np.bool_],
+) -> Neighbours:
+    """Join both modalities' neighbours; a row in both keeps its audio slot (Eq. 7)."""
+    audio_kept = np.broadcast_to(present[:, :1], audio_rows.shape)
+    twice = (text_rows[:, :, None] == audio_rows[:, None, :]).any(axis=2) & present[:, :1]
+    kept = np.concatenate([audio_kept, present[:, 1:] & ~twice], axis=1)
+    rows = np.concatenate([audio_rows, text_rows], axis=1)
+    cosines = np.concatenate([audio_cosines, text_cosines], axis=1)
+    return Neighbours(np.where(kept, rows, -1), np.where(kept, cosines, np.float32(0)))
+
+
+def gather_states(tensors: Tensors, layers: Sequence[int], index: Ints) -> dict[str, NDArray[Any]]:
+    """Return what a graph without a bank takes of its neighbours; a masked slot reads row 0."""
+    slots = np.maximum(index, 0)
+    states = {
+        f"neighbour_states_{n}": tensors[f"states_{n}"][slots].astype(np.float32, copy=False)
+        for n in layers
+    }
+    return {"neighbours": index, **states}

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from typer.testing import CliRunner
+
+from hemogat.cli.main import app
+from hemogat.config import Recipe
+from hemogat.data.manifest import read_manifest, write_manifest
+from hemogat.errors import HemogatError, InputError
+from hemogat.export.bank_rows import add_rows, prune
+from hemogat.model.bank import Bank, Embeddings, InductiveHead, freeze_bank
+from hemogat.model.topk_graph import SearchTable, search_bank
+from hemogat.runtime.bank_tensors import map_tensors
+from hemogat.runtime.bundle import Bundle, sha256_of
+from hemogat.runtime.golden import check_golden
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.training.run_directory import RunDirectory
+
+_WORDS = [
+    "stop",
+    "that",
+    "right",
+    "now",
+    "the",
+    "table",
+    "is",
+    "brown",
+    "she",
+    "left",
+    "us",
+    "alone",
+]
+
+
+@pytest.fixture(scope="module")
+def extended(
+    tiny_bundle: Path, tiny_manifest: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """Return the tiny bundle with new rows, every other one without text.
+
+    No text is in the bank yet: of rows that are equal but for rounding, anyone may be found.
+    """
+    folder = tmp_path_factory.mktemp("extended")
+    random = np.random.default_rng(0)
+    rows = [
+        replace(u, split="train", text=" ".join(random.permutation(_WORDS)) if n % 2 else None)
+        for n, u in enumerate(
+            u for u in read_manifest(tiny_manifest).utterances if u.split == "test"
+        )
+    ]
+    write_manifest(folder / "new.csv", rows)
+    return add_rows(Bundle.open(tiny_bundle), folder / "new.csv", folder / "bundle")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(p): sha256_of(p) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_added_rows_answer_as_in_torch(
+    extended: Bundle, tiny_bundle: Path, tiny_run: Path, tiny_recipe: Recipe
+) -> None:
+    run, graph = RunDirectory.open(tiny_run), tiny_recipe.graph
+    head = run.head().eval()
+    old = freeze_bank(head, run.features("train").embeddings, graph)
+    stored = map_tensors(extended.path / extended.manifest.bank.tensors)
+    rows = len(old.embeddings)
+    names = ("audio", "text", "present")
+    e = Embeddings(*(torch.from_numpy(np.array(stored[name])) for name in names))
+    new = e[rows:]
+    tables = [
+        SearchTable.build(x[:rows], e.present[:rows, n]) for n, x in enumerate((e.audio, e.text))
+    ]
+    found = search_bank(new.audio, new.text, new.present, *tables, graph)
+    with torch.no_grad():
+        states = head(new.audio, new.text, new.present, found.index, old.states).states
+        joined = tuple(torch.cat(pair) for pair in zip(old.states, states, strict=True))
+        for layer, expected in enumerate(joined):
+            assert_allclose(stored[f"states_{layer}"], expected, atol=1e-5)
+        before = map_tensors(tiny_bundle / "fusion/onnx-fp32/bank.safetensors")
+        assert_array_equal(stored["states_0"][:rows], before["states_0"])
+        asked = run.features("test").embeddings
+        expected = InductiveHead(head, Bank(e, joined), graph).eval()(
+            asked.audio, asked.text, asked.present
+        )
+    pairs = list(zip(asked.audio.numpy(), asked.text.numpy(), strict=True))
+    answered = Pipeline(Bundle.open(extended.path)).fuse(pairs)
+    assert_allclose(answered["probabilities"], expected.probabilities, atol=1e-5)
+    assert (answered["neighbours"] >= rows).any()
+
+
+def test_an_extended_bundle_is_whole(extended: Bundle) -> None:
+    opened = Bundle.open(extended.path)
+    assert len(opened.bank_index.ids) == len(set(opened.bank_index.ids)) == 36
+    assert opened.manifest.provenance.bank_changes == ("12 rows were added to 24",)
+    assert check_golden(Pipeline(opened)) == 0
+
+
+def test_keeping_all_rows_changes_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    before = hashes(tiny_bundle)
+    kept = prune(bundle, 24, tmp_path / "kept")
+    tensors = bundle.manifest.bank.tensors
+    old, new = map_tensors(tiny_bundle / tensors), map_tensors(kept.path / tensors)
+    assert old.keys() == new.keys()
+    for name, value in old.items():
+        assert_array_equal(value, new[name])
+    assert kept.bank_index == bundle.bank_index
+    assert hashes(tiny_bundle) == before
+
+
+def test_pruning_keeps_every_label(extended: Bundle, tiny_manifest: Path, tmp_path: Path) -> None:
+    arguments = ["bank", "prune", str(extended.path), "--to", "12", "--out", str(tmp_path / "new")]
+    result = CliRunner().invoke(app, [*arguments, "--manifest", str(tiny_manifest), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["effect"]["utterances"] == 18
+    shown = CliRunner().invoke(app, ["bank", "info", str(tmp_path / "new"), "--json"])
+    facts = json.loads(shown.stdout)
+    assert facts["rows"] == 12
+    assert set(facts["labels"].values()) == {4}
+
+
+def test_failures_write_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle, before = Bundle.open(tiny_bundle), hashes(tiny_bundle)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("audio,text,label,speaker,split\ngone.wav,hello,calm,s,train\n")
+    with pytest.raises(HemogatError, match=r"gone\.wav"):
+        add_rows(bundle, manifest, tmp_path / "new")
+    with pytest.raises(InputError, match=r"--to: expected 3 .* to 24 rows, found 25"):
+        prune(bundle, 25, tmp_path / "new")
+    with pytest.raises(InputError, match="exists already"):
+        prune(bundle, 12, tiny_bundle)
+    assert [p.name for p in tmp_path.iterdir()] == ["manifest.csv"]
+    assert hashes(tiny_bundle) == before
+
+
+def test_changing_a_bank_takes_no_torch() -> None:
+    modules = "hemogat.export.bank_rows, hemogat.export.bank_effect"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
