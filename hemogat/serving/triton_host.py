@@ -67,9 +67,8 @@ class RequestHost(ABC, Generic[RequestT]):
         config = json.loads(args["model_config"])
         parameters = self.parameters.from_model_config(config)
         self._timeout_ms = parameters.timeout_ms
-        self._admission = Admission(
-            parameters.max_in_flight, parameters.max_waiting, parameters.max_wait_ms / 1000
-        )
+        limits = (parameters.max_in_flight, parameters.max_waiting, parameters.max_wait_ms / 1000)
+        self._admission = Admission(*limits)
         self._preparing = ThreadPoolExecutor(threads_per_instance(1), "prepare")
         # Triton's async_exec waits for an inner model in a thread of the loop's default executor.
         self._waiting = ThreadPoolExecutor(MAX_INNER_CALLS, "wait")
@@ -113,11 +112,11 @@ class RequestHost(ABC, Generic[RequestT]):
                 self._loop.call_soon_threadsafe(self._finish, sender, _overloaded(refusal), 0.0)
                 continue
             try:
-                work = self._read(request)
+                answer = self._answer(self._read(request), sender)
             except BaseException:
                 self._admission.leave()
                 raise
-            asyncio.run_coroutine_threadsafe(self._answer(work, sender), self._loop)
+            asyncio.run_coroutine_threadsafe(answer, self._loop)
 
     def finalize(self) -> None:
         """Stop the threads; Triton has waited for the requests in flight."""
@@ -283,9 +282,9 @@ def _response(outputs: Arrays) -> Any:
     return pb_utils.InferenceResponse(tensors)
 
 
-def _overloaded(reason: str) -> Any:
-    message = f"overloaded: {reason}; try again later"
-    return _error_response(message, pb_utils.TritonError.UNAVAILABLE)
+def _overloaded(why: str) -> Any:
+    unavailable = pb_utils.TritonError.UNAVAILABLE
+    return _error_response(f"overloaded: {why}; try again later", unavailable)
 
 
 def _error_response(message: str, *code: Any) -> Any:

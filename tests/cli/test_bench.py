@@ -39,3 +39,6 @@ def test_the_table_has_every_stage(hemogat: Callable[..., Result], tiny_bundle: 
 def test_refusals(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "hemogat export" in refused("bench")
     assert f"{tmp_path}: is not a bundle" in refused("bench", tmp_path)
+    assert f"{tmp_path}: is not a bundle" in refused("bench", "serve", tmp_path, "--rate", "50%")
+    assert "--rate: expected a number or a percentage" in refused("bench", "serve", "--rate", "x%")
+    assert "capacity_shares" in refused("bench", "serve", "--rate", "-5%")
