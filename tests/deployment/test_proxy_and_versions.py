@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -81,6 +82,8 @@ class Proxy:
         }.items():
             assert place in config
             config = config.replace(place, here)
+        if os.geteuid() == 0:  # its workers could not read the tests' folder as another user
+            config = f"user root;\n{config}"
         (folder / "nginx.conf").write_text(config)
 
     def point_at(self, server: TritonServer) -> None:
@@ -140,7 +143,6 @@ def proxy(
     serving: Path, server: TritonServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
-    folder.chmod(0o755)
     proxy = Proxy(serving, folder)
     proxy.point_at(server)
     with ExitStack() as cleanup:
