@@ -17,7 +17,7 @@ from hemogat.training.preparation import PreparedRow
 
 Run = Callable[[Arrays], Arrays]  # what runs a candidate graph
 Judge = Callable[[Run], Sequence[bool]]
-_AT_ONCE = 64
+_AT_ONCE = 32
 _MOST = 128  # utterances to ask: quantisation asks again for every layer that it ranks
 
 
@@ -37,13 +37,24 @@ def encoder_judges(
     rows = [rows[n] for n in chosen]
     embeddings, logits = expected.embeddings[torch.tensor(chosen)], expected.logits[chosen]
 
+    cut = {
+        number: cut_windows(row.samples, window_samples)
+        for number, row in enumerate(rows)
+        if row.samples is not None
+    }
+
     def audio(run: Run) -> Sequence[bool]:
         found = embeddings.audio.clone()
-        for number, row in enumerate(rows):
-            if row.samples is not None:
-                windows = cut_windows(row.samples, window_samples)
-                encoded = run({"windows": windows})["audio_embedding"]
-                found[number] = torch.from_numpy(encoded.mean(axis=0))
+        windows = np.concatenate([*cut.values()])
+        encoded = np.concatenate(
+            [
+                run({"windows": windows[start : start + _AT_ONCE]})["audio_embedding"]
+                for start in range(0, len(windows), _AT_ONCE)
+            ]
+        )
+        bounds = np.cumsum([len(part) for part in cut.values()])[:-1]
+        for number, part in zip(cut, np.split(encoded, bounds), strict=True):
+            found[number] = torch.from_numpy(part.mean(axis=0))
         return kept(found, embeddings.text)
 
     def text(run: Run) -> Sequence[bool]:
