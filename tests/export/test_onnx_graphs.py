@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -291,6 +292,8 @@ class OneForAll(AudioEncoder):
 def test_a_graph_outside_the_contract_is_refused(
     kind: type[AudioEncoder], message: str, tmp_path: Path
 ) -> None:
+    backbone = nn.Identity()
+    backbone.config = SimpleNamespace(model_type="another")  # type: ignore[assignment]
     with pytest.raises(HemogatError, match=message):
-        export_audio_encoder(kind(nn.Identity()), tmp_path / "new", 20)  # type: ignore[arg-type]
+        export_audio_encoder(kind(backbone), tmp_path / "new", 20)  # type: ignore[arg-type]
     assert not (tmp_path / "new").exists()
