@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemogat.contract import Engine, Precision
+
 if TYPE_CHECKING:
     from hemogat.training.evaluation_record import Evaluation
     from hemogat.training.metrics import Figure
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(help="What executes the graphs.", show_default="the bundle's first"),
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(help="Number type of the graphs.", show_default="the bundle's first"),
+]
 
 _PIPE_COLUMNS = 200  # a reader that is no terminal has no width to wrap at
 

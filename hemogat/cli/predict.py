@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemogat.cli.output import (
+    EngineOption,
     JsonOption,
+    PrecisionOption,
     percent,
     print_facts,
     print_json,
@@ -17,6 +19,8 @@ from hemogat.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from hemogat.contract import Engine, Precision
+    from hemogat.runtime.pipeline import Pipeline
     from hemogat.runtime.prediction import Prediction
     from hemogat.runtime.prediction_rows import ManifestPredictions
     from hemogat.serving.predictions import ServedPrediction
@@ -63,6 +67,8 @@ def predict(
     concurrency: Annotated[
         int, typer.Option(min=1, metavar="N", help="Rows under way at a time, with --url.")
     ] = 16,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recognise the emotion of one clip, or of every row of a manifest.
@@ -75,17 +81,18 @@ def predict(
     _check_usage(audio, text, manifest, out, skip_bad)
     if stream and (url is None or audio is None):
         raise typer.BadParameter("--stream needs --url and AUDIO")
+    if bundle is None and (engine is not None or precision is not None):
+        raise typer.BadParameter("--engine and --precision are the server's choice, with --url")
+    pipeline = None if bundle is None else _load(bundle, engine, precision)
     if manifest is not None and out is not None:
-        if bundle is not None:
-            predictions = _predict_manifest(bundle, manifest, out, skip_bad)
+        if pipeline is not None:
+            predictions = _predict_manifest(pipeline, manifest, out, skip_bad)
         else:
             predictions = _ask_manifest(url, manifest, out, skip_bad, concurrency)
         print_json(_manifest_json(predictions)) if as_json else _print_predictions(predictions)
         return
-    if bundle is not None:
-        from hemogat.runtime.pipeline import Pipeline
-
-        _show(Pipeline.load(bundle)(audio, text), as_json)
+    if pipeline is not None:
+        _show(pipeline(audio, text), as_json)
     elif stream and audio is not None:
         from hemogat.cli.stream_file import stream_file
 
@@ -119,14 +126,18 @@ def _check_usage(
         raise typer.BadParameter("--out and --skip-bad belong to --manifest")
 
 
+def _load(bundle: Path, engine: Engine | None, precision: Precision | None) -> Pipeline:
+    from hemogat.runtime.pipeline import Pipeline
+
+    return Pipeline.load(bundle, engine=engine, precision=precision)
+
+
 def _predict_manifest(
-    bundle: Path, manifest: Path, out: Path, skip_bad: bool
+    pipeline: Pipeline, manifest: Path, out: Path, skip_bad: bool
 ) -> ManifestPredictions:
     from hemogat.progress import Progress
     from hemogat.runtime.manifest_prediction import predict_manifest
-    from hemogat.runtime.pipeline import Pipeline
 
-    pipeline = Pipeline.load(bundle)
     return predict_manifest(
         pipeline, manifest, out, skip_bad=skip_bad, progress=Progress(visible=True)
     )

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hemogat.cli.output import JsonOption, print_json
-from hemogat.contract import Engine, Precision
+from hemogat.cli.output import EngineOption, JsonOption, PrecisionOption, print_json
 
 
 def repository(
@@ -18,14 +17,8 @@ def repository(
         Literal["python", "onnxruntime", "openvino", "tensorrt"],
         typer.Option(help="What Triton runs the graphs with; the pip server has python alone."),
     ] = "python",
-    engine: Annotated[
-        Engine | None,
-        typer.Option(help="With backend python.", show_default="the bundle's first"),
-    ] = None,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(help="Number type of the graphs.", show_default="the bundle's first"),
-    ] = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
     device: Annotated[
         Literal["cpu", "gpu"] | None,
         typer.Option(help="Where instances run.", show_default="gpu for tensorrt, else cpu"),

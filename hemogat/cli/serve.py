@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from hemogat.cli.output import EngineOption, PrecisionOption
+
 
 def _port(purpose: str) -> Any:
     return typer.Option(min=0, max=65535, metavar="PORT", help=f"Of {purpose}; 0: any free one.")
@@ -24,6 +26,8 @@ def serve(
     http_port: Annotated[int, _port("HTTP")] = 8000,
     grpc_port: Annotated[int, _port("gRPC")] = 8001,
     metrics_port: Annotated[int, _port("Prometheus metrics")] = 8002,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
     instances: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Processes of each model.", show_default="1"),
@@ -62,7 +66,13 @@ def serve(
     from hemogat.serving.settings import RepositorySettings
 
     on_status = typer.echo if log_format == "text" else _print_status
-    chosen = {"instances": instances, "threads": threads, "explain": explain or None}
+    chosen = {
+        "engine": engine,
+        "precision": precision,
+        "instances": instances,
+        "threads": threads,
+        "explain": explain or None,
+    }
     given = {name: value for name, value in chosen.items() if value is not None}
     serve_until_stopped(
         bundle,

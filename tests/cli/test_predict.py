@@ -96,3 +96,17 @@ def test_refusals(refused: Callable[..., str], tiny_bundle: Path, tmp_path: Path
     assert "audio or text" in refused("predict", tiny_bundle, "--text", " ")
     manifest, out = tmp_path / "m.csv", tmp_path / "p.csv"
     assert "m.csv" in refused("predict", tiny_bundle, "--manifest", manifest, "--out", out)
+
+
+def test_an_engine_is_chosen_by_name(
+    hemogat_json: Callable[..., Any], refused: Callable[..., str], tiny_bundle: Path
+) -> None:
+    ask = ("predict", tiny_bundle, "--text", "stop that", "--engine", "onnx")
+    assert hemogat_json(*ask, "--precision", "fp32") == hemogat_json(*ask)
+    assert "hemogat export --engine onnx --precision int8" in refused(*ask, "--precision", "int8")
+
+
+def test_a_server_chooses_its_engine_itself(hemogat: Hemogat) -> None:
+    result = hemogat("predict", "--url", "127.0.0.1:9", "--text", "x", "--precision", "int8")
+    assert result.exit_code == 2
+    assert "the server's choice" in " ".join(result.stderr.replace("│", " ").split())
