@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -122,7 +121,7 @@ def result(
 ) -> dict[str, object]:
     """Return everything a reader needs to judge or repeat the measurement."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} --data DIR --work WORK --out FILE",
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "environment": describe_environment().model_dump(mode="json"),
         "versions": installed_versions(PACKAGES),
