@@ -124,5 +124,27 @@ def test_the_table_is_the_committed_result() -> None:
     assert result["parity"]["flips"] == result["triton"]["flips"] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "figure"),
+    [
+        ("meld-text", "MELD", "weighted_f1"),
+        ("emodb-speech", "Emo-DB", "unweighted_accuracy"),
+    ],
+)
+def test_figures_on_real_data_are_the_committed_results(name: str, head: str, figure: str) -> None:
+    result = json.loads((RESULT.parent / f"{name}.json").read_text())
+    rows = {
+        (row["head"], row["graph"]): row["figures"][figure]
+        for row in result["evaluation"]["plain_messages"]["rows"]
+    }
+    order = [("full", "inductive"), ("full", "transductive"), ("full", "self_loop")]
+    expected = [
+        f"{100 * rows[key]['mean']:.1f} ± {100 * rows[key]['std']:.1f}"
+        for key in (*order, ("no_gnn", "inductive"))
+    ]
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| {head}")]
+    assert [cell.strip(" *") for cell in line.strip("|").split("|")[1:]] == expected
+
+
 def _plain(head: str) -> str:
     return head.split("(")[0].removeprefix("control: ").strip().replace(" ", "_")
