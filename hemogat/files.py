@@ -80,13 +80,13 @@ def move_into_place(filled: Path, path: Path, *, replace_if_has: str | None = No
     _swap_in(filled, path.absolute())
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links."""
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file into a folder that may not be there yet.
+
+    No hard link: ONNX's libraries refuse data files that have one, because it may be an attack.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    shutil.copyfile(source, target)
 
 
 def _make_readable(folder: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hemogat.contract import MODALITIES, Engine, Precision
 from hemogat.errors import BundleError
 from hemogat.export.onnx_files import save_graph, write_bank
-from hemogat.files import folder_written_whole, link_or_copy
+from hemogat.files import copy_file, folder_written_whole
 from hemogat.runtime.bank_search import normalise
 from hemogat.runtime.bank_tensors import Tensors, map_tensors
 from hemogat.runtime.bundle import (
@@ -75,7 +75,7 @@ def write_with_bank(bundle: Bundle, bank: NewBank, out: Path) -> Bundle:
             f"which a changed bank is written into; export the run again"
         )
     with folder_written_whole(out) as folder:
-        _link_unchanged(bundle, models, folder)
+        _copy_unchanged(bundle, models, folder)
         place = (folder / manifest.bank.tensors).parent
         path = _rewrite_onnx(bundle, source, place, bank)
         for model in models:
@@ -96,8 +96,8 @@ def fp32_first(bundle: Bundle) -> tuple[Engine, Precision]:
     return min(listed, key=lambda target: target[1] != "fp32")
 
 
-def _link_unchanged(bundle: Bundle, models: tuple[ModelFile, ...], folder: Path) -> None:
-    """Give what holds no bank a second name: encoders, graphs without a bank, tokenizer, inputs."""
+def _copy_unchanged(bundle: Bundle, models: tuple[ModelFile, ...], folder: Path) -> None:
+    """Copy what holds no bank: encoders, graphs without a bank, tokenizer, inputs."""
     manifest = bundle.manifest
     written = {MANIFEST_FILE, SUMS_FILE, PARITY_FILE, _CARD, manifest.golden, manifest.bank.index}
     for path in sorted(p for p in bundle.path.rglob("*") if p.is_file()):
@@ -106,7 +106,7 @@ def _link_unchanged(bundle: Bundle, models: tuple[ModelFile, ...], folder: Path)
         script = inside.name.startswith("build_engines")
         if inside.parts[0] == "fusion" or plan or script or inside.as_posix() in written:
             continue
-        link_or_copy(path, folder / inside)
+        copy_file(path, folder / inside)
 
 
 def _rewrite_onnx(bundle: Bundle, source: Path, place: Path, bank: NewBank) -> Path:

@@ -16,7 +16,7 @@ from hemogat.export.onnx_files import BANK_FILE
 from hemogat.export.parity import ReferenceAnswers
 from hemogat.export.targets import BANK_FOLDER, FUSION_FOLDER, GATHER_GRAPH, STATES_GRAPH
 from hemogat.export_config import ParityConfig
-from hemogat.files import link_or_copy
+from hemogat.files import copy_file
 from hemogat.runtime.bundle import MANIFEST_FILE, BankFiles, BankIndex, Bundle, sha256_of
 from hemogat.runtime.golden import GoldenFile, GoldenRecord, golden_cases, read_golden
 from hemogat.runtime.pipeline import Pipeline
@@ -41,9 +41,8 @@ def run_sha256(run: RunDirectory) -> str:
 def carry_over(out: Path, folder: Path, run_hash: str, target: str) -> Bundle | None:
     """Take the other targets' models of the bundle at ``out`` into ``folder``; return the bundle.
 
-    None, and nothing taken, where there is no bundle or it is of another run. Files are linked
-    where the file system can, so that nothing is copied; none of them is written to again.
-    ``target`` is what is exported anew.
+    None, and nothing taken, where there is no bundle or it is of another run. ``target`` is what is
+    exported anew.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -58,7 +57,7 @@ def carry_over(out: Path, folder: Path, run_hash: str, target: str) -> Bundle | 
     for path in sorted((*_models(out), *bank)):
         inside = path.relative_to(out)
         if inside.parts[1] != target and path.is_file():
-            link_or_copy(path, folder / inside)
+            copy_file(path, folder / inside)
     return earlier
 
 

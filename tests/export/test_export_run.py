@@ -89,10 +89,11 @@ HEADS = {"audio_only": (2, 0), "text_only": (0, 3), "no_gnn": (0, 0)}
 def test_the_other_kinds_of_head_can_be_exported_and_served(
     head: str, run_copy: Path, tmp_path: Path, tiny_manifest: Path
 ) -> None:
-    shutil.copy(
-        run_copy / "heads" / f"{head}-seed0.safetensors",
-        run_copy / "heads" / "full-seed0.safetensors",
-    )
+    heads = run_copy / "heads"
+    for seed in (0, 1):
+        shutil.copy(
+            heads / f"{head}-seed{seed}.safetensors", heads / f"full-seed{seed}.safetensors"
+        )
 
     def export_this_one(raw: Any) -> None:
         raw["recipe"]["head"] = raw["heads"]["full"] = raw["heads"][head]
@@ -178,6 +179,11 @@ def test_an_export_replaces_a_bundle_and_nothing_else(
 ) -> None:
     out = Path(shutil.copytree(tiny_bundle, tmp_path / "place" / "bundle"))
     (out / "old.txt").write_text("of the bundle before")
+    with pytest.raises(BundleError, match=r"old\.txt is not in SHA256SUMS"):
+        export_run(tiny_run, out, ExportConfig())  # would keep what it cannot vouch for
+    manifest = json.loads((out / "bundle.json").read_text())
+    manifest["provenance"]["run_sha256"] = "of another run"
+    (out / "bundle.json").write_text(json.dumps(manifest))
     export_run(tiny_run, out, ExportConfig())
     assert not (out / "old.txt").exists()
     assert [p.name for p in out.parent.iterdir()] == ["bundle"]
