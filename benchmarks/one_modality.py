@@ -17,10 +17,10 @@ from hemogat.model.bank import Embeddings
 from hemogat.progress import Progress
 from hemogat.training.evaluation import evaluate_run
 from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.head_names import FULL
 from hemogat.training.head_training import HeadGraphs, train_head
 from hemogat.training.preparation import PreparedRow
 from hemogat.training.run_directory import (
-    FULL,
     RECORD_FILE,
     Features,
     Row,

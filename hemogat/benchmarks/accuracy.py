@@ -22,7 +22,7 @@ from hemogat.training.evaluation_record import (
     SplitAnswers,
     summarise_answers,
 )
-from hemogat.training.run_directory import FULL
+from hemogat.training.head_names import FULL
 
 _UTTERANCES_AT_ONCE = 16
 _FEATURES = "the embeddings of audio and text, side by side"

@@ -23,8 +23,8 @@ from hemogat.training.authors_encoders import EncoderSources, embed_with_encoder
 from hemogat.training.authors_features import read_authors_features
 from hemogat.training.evaluation import evaluate_run
 from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.head_names import FULL
 from hemogat.training.run_directory import (
-    FULL,
     RECORD_FILE,
     Features,
     Row,

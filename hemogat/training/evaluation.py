@@ -27,7 +27,11 @@ from hemogat.training.evaluation_record import (
     SplitAnswers,
     summarise_answers,
 )
-from hemogat.training.run_directory import FULL, Features, RunDirectory
+from hemogat.training.head_names import FULL
+from hemogat.training.run_directory import (
+    Features,
+    RunDirectory,
+)
 
 _FEATURES = "what the classifier reads"
 _ASKED_WITH: dict[Inputs, tuple[bool, bool]] = {

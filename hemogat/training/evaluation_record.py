@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hemogat.config import PositiveInt, Settings
 from hemogat.data.manifest import Split
+from hemogat.training.head_names import FULL
 from hemogat.training.intervals import Estimate, estimate
 from hemogat.training.metrics import ECE_BINS, FIGURES, ClassMetrics, Figure, Metrics, measure
-from hemogat.training.run_directory import FULL
 
 SCHEMA_VERSION: Literal[1] = 1
 CONTROL = "no_gnn"  # the head that tells what the graph adds

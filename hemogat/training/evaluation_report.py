@@ -28,7 +28,7 @@ from hemogat.training.evaluation_tables import (
     recognition_table,
     seeds_sentence,
 )
-from hemogat.training.run_directory import FULL
+from hemogat.training.head_names import FULL
 
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.md"

@@ -24,11 +24,11 @@ from hemogat.model.encoders import (
     load_text_encoder,
 )
 from hemogat.model.head import FusionHead
+from hemogat.training.head_names import FULL
 from hemogat.training.preparation import SkippedRow
 
 RECORD_FILE = "run.json"
 _VALIDATION_F1 = "validation_weighted_f1"
-FULL = "full"  # the head that is exported; the others are controls
 
 
 class Row(Settings):

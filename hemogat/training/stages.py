@@ -22,11 +22,17 @@ from hemogat.model.encoders import (
 )
 from hemogat.progress import Progress
 from hemogat.training.encoder_training import train_audio_encoder, train_text_encoder
+from hemogat.training.head_names import FULL
 from hemogat.training.head_training import HeadGraphs, train_head
 from hemogat.training.partial_run import PartialRun, seed_stage
 from hemogat.training.preparation import PreparedRow
 from hemogat.training.processes import share
-from hemogat.training.run_directory import FULL, Features, head_path, save_head, validation_f1
+from hemogat.training.run_directory import (
+    Features,
+    head_path,
+    save_head,
+    validation_f1,
+)
 
 _AUDIO, _TEXT = "audio_encoder", "text_encoder"
 

@@ -18,12 +18,12 @@ from hemogat.model.pretrained import save_tokenizer
 from hemogat.model.topk_graph import check_k
 from hemogat.progress import Progress
 from hemogat.training.features import FeatureCache, extract_embeddings
+from hemogat.training.head_names import FULL
 from hemogat.training.loop import CHECKPOINT_EVERY_S
 from hemogat.training.partial_run import Existing, Origin, PartialRun, partial_run
 from hemogat.training.preparation import PreparedRow, SkippedRow, prepare_rows, without_skipped
 from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import (
-    FULL,
     Features,
     Row,
     RunDirectory,
