@@ -105,13 +105,13 @@ def test_ctrl_c_leaves_what_resume_completes(
     hemogat: Callable[..., Result], recipe: Path, tiny_manifest: Path, workspace: Path
 ) -> None:
     settings = yaml.safe_load(recipe.read_text())
-    settings["head_training"] |= {"epochs": 30, "patience": 30}  # time to be interrupted in
+    settings["text_training"] |= {"epochs": 40, "patience": 40}  # time to be interrupted in
     recipe.write_text(yaml.safe_dump(settings | {"seeds": 1}))
     command = ("train", recipe, "--manifest", tiny_manifest)
     partial = workspace / "tiny" / "run.partial"
     process = launched(workspace, "hemogat", *command)
     try:
-        while not (partial / "heads").is_dir() and process.poll() is None:
+        while not (partial / "audio_encoder").is_dir() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
