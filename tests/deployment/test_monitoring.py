@@ -58,13 +58,24 @@ def test_every_metric_asked_for_is_there(serving: Path, server: TritonServer) ->
     assert {"hemogat_requests_total", "nv_inference_exec_count"} <= asked
 
 
+def settled(server: TritonServer, counters: list[str]) -> dict[str, float]:
+    """Return the metrics when the counts of earlier requests have all been handed over."""
+    before = series(server)
+    while True:
+        time.sleep(1.5)
+        now = series(server)
+        if all(before[c] == now[c] for c in counters):
+            return now
+        before = now
+
+
 def test_outcomes_are_counted(server: TritonServer) -> None:
     counters = [
         f'hemogat_requests_total{{model="hemogat",status="{s}"}}' for s in ("ok", "invalid")
     ]
     counters.append('hemogat_request_duration_seconds_bucket{le="+Inf",model="hemogat"}')
     counters.append('hemogat_queue_duration_seconds_count{model="hemogat"}')
-    before = series(server)
+    before = settled(server, counters)
     with Client(server.grpc_url) as client:
         for _ in range(6):
             client.predict(text="stop that")
