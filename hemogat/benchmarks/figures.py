@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from hemogat.config import Settings
 
 Unit = Literal["ms", "s", "1/s", "MiB", "J", "%", "points", "count", "MAC", "B", "MAC/B", "ratio"]
@@ -30,7 +32,7 @@ class Figure(Settings):
     low: float | None = None
     high: float | None = None
     better: Better = "lower"
-    axes: dict[str, str | int] = {}
+    axes: dict[str, str | int] = Field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, ...]:
