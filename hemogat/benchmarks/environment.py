@@ -5,10 +5,13 @@ Reports get published, so nothing here names the machine, its user or a place on
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import subprocess
 from pathlib import Path
+
+from pydantic import Field
 
 import hemogat
 from hemogat.config import PositiveInt, Settings
@@ -16,29 +19,58 @@ from hemogat.machine import this_machine
 from hemogat.versions import installed_versions
 
 _PACKAGES = (
-    "hemogat", "onnxruntime", "numpy", "tokenizers", "soundfile", "soxr", "tritonclient",
-    "nvidia-pytriton",
+    "hemogat", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch",
+    "torch-geometric", "transformers", "numpy", "tokenizers", "soundfile", "soxr",
+    "tritonclient", "nvidia-pytriton",
 )  # fmt: skip
+# What limits or binds the threads of the engines' libraries from outside.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_PROC_BIND")
+_GOVERNORS = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 _GIT_TIMEOUT_S = 10
 
 LoadAverage = tuple[float, float, float]
 
 
+class GpuFacts(Settings):
+    """One GPU; ``memory_mib`` is None where it is shared with the processor."""
+
+    name: str
+    memory_mib: int | None
+    driver: str
+
+
 class Environment(Settings):
     """Hardware and software.
 
-    ``cores`` are the logical ones that this process may use. ``git_commit`` is that of the
-    checkout that hemogat runs from, ending in ``-dirty`` where files differ from it; None when
-    hemogat is installed.
+    ``cores`` are the logical ones that this process may use. ``governor``: how the kernel chooses
+    clock rates; None where it does not, as in most virtual machines. ``thread_variables``: those
+    of the environment that limit the threads of libraries. ``git_commit`` is that of the checkout
+    that hemogat runs from, ending in ``-dirty`` where files differ from it; None when hemogat is
+    installed.
     """
 
     cpu: str
     cores: PositiveInt
     cpu_flags: tuple[str, ...]
     memory_gib: float | None
+    governor: str | None = None
+    gpus: tuple[GpuFacts, ...] = ()
     os: str
     versions: dict[str, str]
+    thread_variables: dict[str, str] = Field(default_factory=dict)
     git_commit: str | None
+
+    def lines(self) -> list[str]:
+        """Return it in words: hardware, then software."""
+        flags = ", ".join(self.cpu_flags) or "no vector extensions known"
+        hardware = [f"{self.cpu}, {self.cores} cores ({flags})"]
+        hardware += [f"{self.memory_gib:g} GiB"] if self.memory_gib is not None else []
+        hardware += [f"governor {self.governor}"] if self.governor is not None else []
+        hardware += [f"{gpu.name} (driver {gpu.driver})" for gpu in self.gpus]
+        software = [f"{name} {version}" for name, version in self.versions.items()]
+        software += [f"{name}={value}" for name, value in self.thread_variables.items()]
+        commit = f"; commit {self.git_commit}" if self.git_commit else ""
+        return [f"{', '.join(hardware)}; {self.os}", ", ".join(software) + commit]
 
 
 def describe_environment() -> Environment:
@@ -50,8 +82,14 @@ def describe_environment() -> Environment:
         cores=machine.cores,
         cpu_flags=machine.cpu_flags,
         memory_gib=None if memory_bytes is None else round(memory_bytes / 2**30, 1),
+        governor=_governor(),
+        gpus=tuple(
+            GpuFacts(name=gpu.name, memory_mib=gpu.memory_mib, driver=gpu.driver)
+            for gpu in machine.gpus
+        ),
         os=_operating_system(),
         versions=installed_versions(_PACKAGES),
+        thread_variables={n: os.environ[n] for n in _THREAD_VARIABLES if n in os.environ},
         git_commit=git_commit(Path(hemogat.__file__).parent.parent),
     )
 
@@ -74,6 +112,12 @@ def git_commit(root: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()
+
+
+def _governor() -> str | None:
+    """Return the governor of all cores; several, if they differ, joined by a slash."""
+    found = {Path(path).read_text(encoding="ascii").strip() for path in glob.glob(_GOVERNORS)}
+    return "/".join(sorted(found)) or None
 
 
 def _operating_system() -> str:

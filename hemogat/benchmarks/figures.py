@@ -12,8 +12,22 @@ from pydantic import Field
 
 from hemogat.config import Settings
 
-Unit = Literal["ms", "s", "1/s", "MiB", "J", "%", "points", "count", "MAC", "B", "MAC/B", "ratio"]
+Unit = Literal[
+    "ms", "s", "1/s", "MiB", "J", "%", "points", "count", "ratio",
+    "MAC", "B", "MAC/B", "MAC/s", "B/s",
+]  # fmt: skip
 Better = Literal["lower", "higher", "neither"]
+
+# Metrics that pictures and tables look for; a report may have others.
+#   p50, p90, p95, p99, mean (ms)      latency; axis ``component`` is a stage of
+#                                      hemogat.benchmarks.latency, "end_to_end" among them
+#   throughput (1/s)                   with a latency on the same axes: one against the other
+#   accuracy (%)                       with macs on the same axes: cost against accuracy
+#   parameters (count), macs (MAC), size (MiB), peak_memory (MiB), start_up (s)
+#   intensity (MAC/B), rate (MAC/s)    of a component: a point of the roofline;
+#   gemm_rate (MAC/s), copy_rate (B/s) of target "machine": the roofline itself
+P50 = "p50"
+END_TO_END = "end_to_end"
 
 
 class Figure(Settings):

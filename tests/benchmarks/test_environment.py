@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hemogat.benchmarks.environment import Environment, describe_environment, git_commit
+from hemogat.benchmarks.environment import (
+    Environment,
+    GpuFacts,
+    describe_environment,
+    git_commit,
+)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -36,6 +41,22 @@ def test_it_says_what_figures_depend_on() -> None:
     assert found.versions["python"] == platform.python_version()
     assert {"onnxruntime", "numpy"} <= found.versions.keys()
     assert Environment.model_validate_json(found.model_dump_json()) == found
+
+
+def test_it_reads_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    hardware, software = describe_environment().lines()
+    found = describe_environment()
+    assert f"{found.cpu}, {found.cores} cores (" in hardware
+    assert hardware.endswith(found.os)
+    assert f"numpy {found.versions['numpy']}" in software
+    assert "OMP_NUM_THREADS=1" in software
+
+
+def test_a_gpu_and_a_governor_are_named() -> None:
+    gpu = GpuFacts(name="Some GPU", memory_mib=1024, driver="570.1")
+    machine = describe_environment().model_copy(update={"gpus": (gpu,), "governor": "powersave"})
+    assert "governor powersave, Some GPU (driver 570.1)" in machine.lines()[0]
 
 
 def test_it_names_no_machine_user_or_place() -> None:

@@ -3,11 +3,19 @@ from __future__ import annotations
 import statistics
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemogat.benchmarks.statistics import PERCENTILES, LatencySummary, summarise
+from hemogat.benchmarks.statistics import (
+    FEWEST_FOR_INTERVAL,
+    PERCENTILES,
+    LatencySummary,
+    latency_figures,
+    median_interval,
+    summarise,
+)
 
 times_ms = st.lists(st.floats(0, 1e6), min_size=2, max_size=300)
 
@@ -18,9 +26,9 @@ def by_percentile(summary: LatencySummary) -> list[float]:
 
 def test_known_percentiles() -> None:
     summary = summarise([float(n) for n in range(101)])
-    assert summary == LatencySummary(
-        p50_ms=50.0, p90_ms=90.0, p95_ms=95.0, p99_ms=99.0, mean_ms=50.0, n=101
-    )
+    assert by_percentile(summary) == [50.0, 90.0, 95.0, 99.0]
+    assert summary.mean_ms == 50.0
+    assert summary.n == 101
 
 
 def test_percentiles_lie_between_samples() -> None:
@@ -52,3 +60,42 @@ def test_the_order_of_samples_does_not_count(samples_ms: list[float], random: Ra
     random.shuffle(samples_ms)
     assert by_percentile(summarise(samples_ms)) == before
     assert before == sorted(before)
+
+
+@given(times_ms, st.randoms())
+def test_the_interval_holds_the_median_whatever_the_order(
+    samples_ms: list[float], random: Random
+) -> None:
+    summary = summarise(samples_ms)
+    low_ms, high_ms = summary.p50_low_ms, summary.p50_high_ms
+    if len(samples_ms) < FEWEST_FOR_INTERVAL:
+        assert (low_ms, high_ms) == (None, None)
+        return
+    assert low_ms is not None
+    assert high_ms is not None
+    assert min(samples_ms) <= low_ms <= summary.p50_ms <= high_ms <= max(samples_ms)
+    random.shuffle(samples_ms)
+    assert median_interval(samples_ms) == (low_ms, high_ms)
+
+
+def test_intervals_hold_the_true_median_about_as_often_as_they_say() -> None:
+    random = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        low, high = median_interval(random.exponential(size=40).tolist())
+        assert low is not None
+        assert high is not None
+        held += low <= np.log(2) <= high
+    assert 180 <= held <= 199  # 95 % of 200, give or take three standard deviations
+
+
+def test_a_summary_becomes_figures_and_the_median_has_its_interval() -> None:
+    summary = summarise([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    figures = latency_figures("onnx-fp32", summary, {"component": "fusion"})
+    assert [figure.metric for figure in figures] == ["p50", "p90", "p95", "p99", "mean"]
+    median, *others = figures
+    assert (median.value, median.low, median.high) == (
+        summary.p50_ms, summary.p50_low_ms, summary.p50_high_ms,
+    )  # fmt: skip
+    assert {(figure.low, figure.high) for figure in others} == {(None, None)}
+    assert median.key == ("onnx-fp32", "p50", "ms", "component=fusion")

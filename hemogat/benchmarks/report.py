@@ -1,0 +1,97 @@
+"""The form that all benchmark reports share, and reading one back without knowing its kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, ValidationError
+
+from hemogat.benchmarks.environment import Environment, LoadAverage
+from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.noise import is_noisy
+from hemogat.config import Settings
+from hemogat.errors import InputError
+
+SCHEMA_VERSION = 2
+
+
+class BenchReport(Settings):
+    """What was measured, on what, beside what, and what came out.
+
+    ``kind``: which command wrote it ("latency", "engines", "cost", "load", ...); a kind with
+    results of its own subclasses this one. ``other_cpu_share``: CPU time that other processes used
+    during the run, as a share of the machine's; None where it cannot be told. ``settings``:
+    everything that was chosen. ``notes``: the method, and what the figures depend on beyond
+    machine and software, a line each. ``figures``: all results, each key once.
+    """
+
+    schema_version: Literal[2] = 2
+    kind: str
+    title: str
+    created_utc: str
+    environment: Environment
+    load_average_before: LoadAverage
+    load_average_after: LoadAverage
+    other_cpu_share: float | None = None
+    settings: object
+    notes: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+    @property
+    def noisy(self) -> bool:
+        """Whether other work on the machine makes the figures doubtful."""
+        load, cores = self.load_average_before[0], self.environment.cores
+        return is_noisy(self.other_cpu_share, load, cores)
+
+    @property
+    def noise(self) -> str:
+        """What else the machine did, in words."""
+        before, after = self.load_average_before[0], self.load_average_after[0]
+        told = f"load average (1 minute) {before:g} before, {after:g} after"
+        if self.other_cpu_share is not None:
+            share = 100 * self.other_cpu_share
+            told += f"; other processes used {share:.1f} % of the machine's CPU time"
+        return f"WARNING, the machine was busy with other work: {told}" if self.noisy else told
+
+    def conditions(self) -> list[str]:
+        """Return what the figures depend on, one line each."""
+        return [*self.environment.lines(), *self.notes, self.noise]
+
+    def to_json(self) -> str:
+        """Return the report as JSON text; ``model_validate_json`` reads it back."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+class StoredReport(BenchReport):
+    """A report of any kind, read from a file: what it shares with all others."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def read_report(path: Path) -> StoredReport:
+    """Read a report of any kind.
+
+    Raises:
+        InputError: the file is missing, is no benchmark report, or is one of a schema version
+            that this program does not know.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
+        found = raw.get("schema_version") if isinstance(raw, dict) else None
+        raise InputError(
+            f"{path}: expected a benchmark report of schema version {SCHEMA_VERSION}, found "
+            f"{'none' if found is None else f'version {found}'}; measure again with this hemogat"
+        )
+    try:
+        return StoredReport.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: is no benchmark report: {where}: {first['msg']}") from error
