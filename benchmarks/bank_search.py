@@ -22,9 +22,10 @@ import numpy as np
 from hemogat.benchmarks.base_models import DIM, OPSET, build_head, clustered_embeddings
 from hemogat.benchmarks.environment import describe_environment, load_average
 from hemogat.config import GraphConfig
+from hemogat.contract import SearchMode
 from hemogat.export.gathered_graphs import export_fusion_gather
 from hemogat.runtime.bank_codes import IVFScan
-from hemogat.runtime.bank_search import BankSearch, SearchMode, gather_states, normalise
+from hemogat.runtime.bank_search import BankSearch, gather_states, normalise
 from hemogat.runtime.sessions import open_graph
 
 BANKS: tuple[tuple[int, SearchMode], ...] = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -143,6 +145,28 @@ def tiny_bundle(tiny_run: Path) -> Path:
     from hemogat.export_config import ExportConfig
 
     return export_run(tiny_run, tiny_run.parent / "bundle", ExportConfig()).bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_gathered_bundle(
+    tiny_bundle: Path, tiny_run: Path, tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the tiny bundle as ``export --gather`` makes it."""
+    from hemogat.export.gathered_graphs import export_fusion_gather
+    from hemogat.model.bank import freeze_bank
+    from hemogat.runtime.bundle import MANIFEST_FILE, write_sums
+    from hemogat.training.run_directory import RunDirectory
+
+    path = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("gathered") / "bundle"))
+    run = RunDirectory.open(tiny_run)
+    bank = freeze_bank(run.head(), run.features("train").embeddings, tiny_recipe.graph)
+    place = path / "bank" / "gather"
+    graph = export_fusion_gather(run.head(), bank, tiny_recipe.graph, place, 20)
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    manifest["bank"]["gather"] = graph.relative_to(path).as_posix()
+    (path / MANIFEST_FILE).write_text(json.dumps(manifest))
+    write_sums(path)
+    return path
 
 
 @pytest.fixture(scope="session")

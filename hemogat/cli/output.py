@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemogat.contract import Engine, Precision
+from hemogat.contract import Engine, Precision, SearchMode
 
 if TYPE_CHECKING:
     from hemogat.training.evaluation_record import Evaluation
@@ -23,6 +23,13 @@ EngineOption = Annotated[
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option(help="Number type of the graphs.", show_default="the bundle's first"),
+]
+SearchOption = Annotated[
+    SearchMode | None,
+    typer.Option(
+        help="Search the bank outside the fusion graph; needs a bundle exported with --gather.",
+        show_default="inside the graph",
+    ),
 ]
 
 _PIPE_COLUMNS = 200  # a reader that is no terminal has no width to wrap at

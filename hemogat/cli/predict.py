@@ -11,6 +11,7 @@ from hemogat.cli.output import (
     EngineOption,
     JsonOption,
     PrecisionOption,
+    SearchOption,
     percent,
     print_facts,
     print_json,
@@ -19,7 +20,7 @@ from hemogat.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from hemogat.contract import Engine, Precision
+    from hemogat.contract import Engine, Precision, SearchMode
     from hemogat.runtime.pipeline import Pipeline
     from hemogat.runtime.prediction import Prediction
     from hemogat.runtime.prediction_rows import ManifestPredictions
@@ -69,6 +70,7 @@ def predict(
     ] = 16,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    search: SearchOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recognise the emotion of one clip, or of every row of a manifest.
@@ -81,9 +83,11 @@ def predict(
     _check_usage(audio, text, manifest, out, skip_bad)
     if stream and (url is None or audio is None):
         raise typer.BadParameter("--stream needs --url and AUDIO")
-    if bundle is None and (engine is not None or precision is not None):
-        raise typer.BadParameter("--engine and --precision are the server's choice, with --url")
-    pipeline = None if bundle is None else _load(bundle, engine, precision)
+    if bundle is None and (engine, precision, search) != (None, None, None):
+        raise typer.BadParameter(
+            "--engine, --precision and --search are the server's choice, with --url"
+        )
+    pipeline = None if bundle is None else _load(bundle, engine, precision, search)
     if manifest is not None and out is not None:
         if pipeline is not None:
             predictions = _predict_manifest(pipeline, manifest, out, skip_bad)
@@ -126,10 +130,12 @@ def _check_usage(
         raise typer.BadParameter("--out and --skip-bad belong to --manifest")
 
 
-def _load(bundle: Path, engine: Engine | None, precision: Precision | None) -> Pipeline:
+def _load(
+    bundle: Path, engine: Engine | None, precision: Precision | None, search: SearchMode | None
+) -> Pipeline:
     from hemogat.runtime.pipeline import Pipeline
 
-    return Pipeline.load(bundle, engine=engine, precision=precision)
+    return Pipeline.load(bundle, engine=engine, precision=precision, search=search)
 
 
 def _predict_manifest(

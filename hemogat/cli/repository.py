@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hemogat.cli.output import EngineOption, JsonOption, PrecisionOption, print_json
+from hemogat.cli.output import EngineOption, JsonOption, PrecisionOption, SearchOption, print_json
 
 
 def repository(
@@ -19,6 +19,7 @@ def repository(
     ] = "python",
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    search: SearchOption = None,
     device: Annotated[
         Literal["cpu", "gpu"] | None,
         typer.Option(help="Where instances run.", show_default="gpu for tensorrt, else cpu"),
@@ -54,6 +55,7 @@ def repository(
         "backend": backend,
         "engine": engine,
         "precision": precision,
+        "search": search,
         "device": device or ("gpu" if backend == "tensorrt" else "cpu"),
         "instances": instances,
         "threads": threads,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hemogat.cli.output import EngineOption, PrecisionOption
+from hemogat.cli.output import EngineOption, PrecisionOption, SearchOption
 
 
 def _port(purpose: str) -> Any:
@@ -28,6 +28,7 @@ def serve(
     metrics_port: Annotated[int, _port("Prometheus metrics")] = 8002,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    search: SearchOption = None,
     instances: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Processes of each model.", show_default="1"),
@@ -69,6 +70,7 @@ def serve(
     chosen = {
         "engine": engine,
         "precision": precision,
+        "search": search,
         "instances": instances,
         "threads": threads,
         "explain": explain or None,

@@ -11,17 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hemogat.config import GraphConfig
-from hemogat.contract import MODALITIES
+from hemogat.contract import MODALITIES, SearchMode
 from hemogat.errors import ConfigError
 from hemogat.runtime.bank_tensors import Tensors
 
-SearchMode = Literal["exact", "int8", "ivf"]
 APPROXIMATE_FROM_ROWS = 100_000
 _MORE = 8  # times as many, where those did not settle it
 _ROUNDING = 1e-5  # of a fp32 dot product of unit vectors, summed in any order

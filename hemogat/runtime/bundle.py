@@ -186,6 +186,20 @@ class Bundle:
         )
 
     @property
+    def gather_path(self) -> Path:
+        """The graph ``fusion_gather``.
+
+        Raises:
+            BundleError: the bundle was exported without it.
+        """
+        if self.manifest.bank.gather is None:
+            raise BundleError(
+                f"{self.path}: has no fusion_gather graph to search its bank outside "
+                f"the fusion graph; export it with: hemogat export --gather"
+            )
+        return self.path / self.manifest.bank.gather
+
+    @property
     def tokenizer_path(self) -> Path:
         """The ``tokenizers`` file."""
         return self.path / self.manifest.tokenizer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from hemogat.contract import Engine
-from hemogat.errors import BundleError
-from hemogat.runtime.bank_search import BankSearch, SearchMode, gather_states
+from hemogat.contract import Engine, Precision, SearchMode
+from hemogat.errors import ConfigError
+from hemogat.runtime.bank_search import BankSearch, gather_states
 from hemogat.runtime.bank_tensors import map_tensors
 from hemogat.runtime.bundle import Bundle
-from hemogat.runtime.engine_session import Arrays
-from hemogat.runtime.sessions import open_graph
+from hemogat.runtime.engine_session import Arrays, EngineSession
+from hemogat.runtime.sessions import open_graph, open_session
 
 _OUTPUTS = ("logits", "probabilities", "neighbours", "similarities", "attention")
 
@@ -19,7 +19,7 @@ class GatherSession:
     """Search, gather, classify: the inputs and outputs of the ``fusion`` graph.
 
     The bank's states stay on disk, mapped into memory; what is kept are the codes that the search
-    scans.
+    scans. ``device`` is the graph's; the search runs on the CPU.
 
     Raises:
         BundleError: the bundle was exported without ``fusion_gather``.
@@ -33,16 +33,12 @@ class GatherSession:
         engine: Engine = "onnx",
         mode: SearchMode | None = None,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
-        bank = bundle.manifest.bank
-        if bank.gather is None:
-            raise BundleError(
-                f"{bundle.path}: has no fusion_gather graph to search its bank outside "
-                f"the fusion graph; export it with: hemogat export --gather"
-            )
-        self._tensors = map_tensors(bundle.path / bank.tensors)
+        gather = bundle.gather_path
+        self._tensors = map_tensors(bundle.path / bundle.manifest.bank.tensors)
         self.search = BankSearch(self._tensors, bundle.manifest.graph, mode=mode)
-        self._graph = open_graph(str(bundle.path / bank.gather), engine, threads=threads)
+        self._graph = open_graph(str(gather), engine, threads=threads, device=device)
         self._layers = range(bundle.manifest.head.num_layers)
         self.inputs = self._graph.inputs[:3]
         given = {*self._graph.outputs, "neighbours", "similarities"}
@@ -56,3 +52,28 @@ class GatherSession:
         answers = self._graph.run({**feeds, **gathered})
         answers |= {"neighbours": found.index, "similarities": found.similarity}
         return {name: answers[name] for name in self.outputs}
+
+
+def open_fusion(
+    bundle: Bundle,
+    *,
+    engine: Engine = "onnx",
+    precision: Precision = "fp32",
+    threads: int | None = None,
+    device: str = "cpu",
+    search: SearchMode | None = None,
+) -> EngineSession:
+    """Load the fusion step: the ``fusion`` graph, or with ``search`` the bank outside a graph.
+
+    Raises:
+        BundleError: the bundle has no such graph, or the engine cannot load it.
+        ConfigError: the engine does not run on ``device``, or not without the bank inside.
+        IncompleteError: the engine is not installed, or what ``search`` needs is not.
+    """
+    if search is None:
+        return open_session(
+            bundle, "fusion", engine=engine, precision=precision, threads=threads, device=device
+        )
+    if engine == "trt":
+        raise ConfigError(f"search {search}: engine trt has the bank inside its plan; leave it out")
+    return GatherSession(bundle, engine=engine, mode=search, threads=threads, device=device)

@@ -7,12 +7,13 @@ from typing import overload
 
 import numpy as np
 
-from hemogat.contract import MODALITIES, Modality
+from hemogat.contract import MODALITIES, Modality, SearchMode
 from hemogat.data.audio import AudioSource
 from hemogat.data.text import batch_tokens
 from hemogat.errors import InputError
 from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
 from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
+from hemogat.runtime.gather_session import open_fusion
 from hemogat.runtime.prediction import Neighbour, Prediction
 from hemogat.runtime.preprocess import PreparedUtterance, Preprocessor
 from hemogat.runtime.sessions import Arrays, EngineSession, open_session
@@ -39,6 +40,7 @@ class Pipeline:
         precision: Precision | None = None,
         threads: int | None = None,
         device: str = "cpu",
+        search: SearchMode | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine, self.precision = bundle.select(engine, precision)
@@ -56,7 +58,14 @@ class Pipeline:
 
         self._audio_encoder = session("audio_encoder")
         self._text_encoder = session("text_encoder")
-        self._fusion = session("fusion")
+        self._fusion = open_fusion(
+            bundle,
+            engine=self.engine,
+            precision=self.precision,
+            threads=threads,
+            device=device,
+            search=search,
+        )
 
     @classmethod
     def load(
@@ -67,12 +76,15 @@ class Pipeline:
         precision: Precision | None = None,
         threads: int | None = None,
         device: str = "cpu",
+        search: SearchMode | None = None,
     ) -> Pipeline:
         """Open, verify and load a bundle.
 
         ``engine``, ``precision``: None for the first that the bundle lists and that fits.
         ``threads``: how many threads one graph may use; None: as many as there are cores.
         ``device``: where it runs, as for :func:`hemogat.runtime.sessions.open_graph`.
+        ``search``: how the bank is searched, as for
+        :class:`hemogat.runtime.bank_search.BankSearch`; None: inside the fusion graph.
 
         Raises:
             BundleError: missing, altered or of an unknown version, or without such an engine.
@@ -84,6 +96,7 @@ class Pipeline:
             precision=precision,
             threads=threads,
             device=device,
+            search=search,
         )
 
     @property

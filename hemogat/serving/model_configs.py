@@ -57,8 +57,11 @@ def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
     """Return the ``ModelConfig`` message of every model that serves ``bundle``.
 
     Raises:
-        BundleError: the bundle has no such engine and precision.
+        BundleError: the bundle has no such engine and precision, or its bank cannot be searched
+            as the settings say.
     """
+    if settings.search is not None:
+        _ = bundle.gather_path  # refuse here what the server could not load
     builder = _Builder(bundle, settings)
     entrances = [builder.entry()]
     if "audio" in bundle.manifest.modalities:
@@ -144,6 +147,7 @@ class _Builder:
                 "engine": self._engine,
                 "precision": self._precision,
                 "threads": self._settings.threads,
+                "search": self._settings.search if graph.name == contract.FUSION.name else None,
                 "device": "cuda" if self._settings.device == "gpu" else "cpu",
             }
         )

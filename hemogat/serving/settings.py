@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from hemogat.config import PositiveInt, Settings
-from hemogat.contract import Engine, Precision
+from hemogat.contract import Engine, Precision, SearchMode
 
 Backend = Literal["python", "onnxruntime", "openvino", "tensorrt"]
 ENGINE_OF_BACKEND: dict[Backend, Engine] = {
@@ -42,7 +42,8 @@ class RepositorySettings(Settings):
     is not where it is now: in a container.
 
     ``instances`` and ``threads`` hold for every model: that many processes, each with that many
-    compute threads (default: the cores shared out among the instances). ``explain`` adds the
+    compute threads (default: the cores shared out among the instances). ``search``: how the Python
+    backend searches the bank outside the fusion graph; None: the graph does. ``explain`` adds the
     neighbours, which are rows of the training data, to the answers.
 
     Each process of the entry model works on ``max_in_flight`` requests at a time, and lets others
@@ -58,6 +59,7 @@ class RepositorySettings(Settings):
     bundle_path: Path | None = None
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
+    search: SearchMode | None = None
     explain: bool = False
     max_in_flight: PositiveInt = 16
     max_waiting: PositiveInt = 256
@@ -80,6 +82,10 @@ class RepositorySettings(Settings):
         device = DEVICE_OF_BACKEND.get(self.backend)
         if device is not None and self.device != device:
             raise ValueError(f"backend {self.backend} needs device: {device}")
+        if self.search is not None and self.backend != "python":
+            raise ValueError(
+                f"search: backend python searches outside the graph, not {self.backend}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -157,3 +163,4 @@ class EngineParameters(ModelParameters):
     precision: Precision
     device: str = "cpu"
     threads: PositiveInt | None = None
+    search: SearchMode | None = None  # of the fusion step; None: inside its graph

@@ -8,7 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from hemogat.runtime.sessions import Arrays
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.gather_session import open_fusion
+from hemogat.runtime.sessions import Arrays, open_session
+from hemogat.serving.settings import EngineParameters
 
 
 class Session(Protocol):
@@ -16,6 +19,27 @@ class Session(Protocol):
 
     def run(self, feeds: Arrays) -> Arrays:
         """Return the graph's outputs by name."""
+
+
+def open_model(bundle: Bundle, parameters: EngineParameters, threads: int, device: str) -> Session:
+    """Load the graph that a generated model runs."""
+    if parameters.graph == "fusion":
+        return open_fusion(
+            bundle,
+            engine=parameters.engine,
+            precision=parameters.precision,
+            threads=threads,
+            device=device,
+            search=parameters.search,
+        )
+    return open_session(
+        bundle,
+        parameters.graph,
+        engine=parameters.engine,
+        precision=parameters.precision,
+        threads=threads,
+        device=device,
+    )
 
 
 def run_requests(session: Session, requests: Sequence[Arrays]) -> list[Arrays | Exception]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hemogat import contract
 from hemogat.errors import BundleError, InputError
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
-from hemogat.runtime.sessions import Arrays, open_session
+from hemogat.runtime.sessions import Arrays
 from hemogat.serving.admission import Admission
 from hemogat.serving.inner_models import InnerModels
 from hemogat.serving.model_configs import served_graph
@@ -33,7 +33,7 @@ from hemogat.serving.settings import (
     RequestParameters,
     StreamParameters,
 )
-from hemogat.serving.triton_engine import run_requests, threads_per_instance
+from hemogat.serving.triton_engine import open_model, run_requests, threads_per_instance
 from hemogat.serving.triton_entry import Entry, Row
 from hemogat.serving.triton_metrics import RequestMetrics
 from hemogat.serving.triton_stream import Chunk, Streams
@@ -216,13 +216,8 @@ class EngineHost:
         device = parameters.device
         if device == "cuda":
             device = f"cuda:{args['model_instance_device_id']}"
-        self._session = open_session(
-            bundle,
-            parameters.graph,
-            engine=parameters.engine,
-            precision=parameters.precision,
-            threads=parameters.threads or threads_per_instance(instances),
-            device=device,
+        self._session = open_model(
+            bundle, parameters, parameters.threads or threads_per_instance(instances), device
         )
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from hemogat.config import GraphConfig
+from hemogat.contract import SearchMode
 from hemogat.errors import ConfigError
 from hemogat.model.topk_graph import SearchTable, search_bank
 from hemogat.runtime.bank_codes import IVFScan
-from hemogat.runtime.bank_search import BankSearch, SearchMode, normalise
+from hemogat.runtime.bank_search import BankSearch, normalise
 
 GRAPH = GraphConfig(k_audio=4, k_text=5)
 

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from hemogat.errors import BundleError, ServerError
+from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.client import Client
 from hemogat.serving.repository import write_repository
 from hemogat.serving.serve import serve
+from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
 SCRIPT = """
@@ -63,3 +66,25 @@ def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a bundle"):
         serve(tmp_path)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_bank_is_searched_outside_the_graph_with_the_same_answers(
+    tiny_bundle: Path, tiny_gathered_bundle: Path, tiny_clips: Path, tmp_path: Path
+) -> None:
+    settings = RepositorySettings(search="int8", explain=True)
+    with pytest.raises(BundleError, match="has no fusion_gather graph"):
+        write_repository(tiny_bundle, tmp_path / "models", settings)
+    clip = str(tiny_clips / "angry-00.wav")
+    expected = Pipeline.load(tiny_bundle)(clip, "stop that")
+    alone = Pipeline.load(tiny_gathered_bundle, search="exact")(clip, "stop that")
+    assert alone.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    repository = write_repository(tiny_gathered_bundle, tmp_path / "models", settings)
+    with TritonServer(repository) as server, Client(server.grpc_url) as client:
+        served = client.predict(clip, "stop that")
+    assert served.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    assert [n.row for n in served.neighbours] == [n.row for n in expected.neighbours]
+
+
+def test_other_backends_have_the_bank_inside() -> None:
+    with pytest.raises(ValidationError, match="backend python searches outside the graph"):
+        RepositorySettings(backend="onnxruntime", search="exact")
