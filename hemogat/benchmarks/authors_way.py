@@ -14,19 +14,10 @@ import torch
 from torch import Tensor
 
 from hemogat.benchmarks.base_models import build_head, clustered_embeddings
-from hemogat.benchmarks.statistics import LatencySummary, summarise
-from hemogat.config import GraphConfig, Settings
+from hemogat.benchmarks.engine_report import TransductiveLatency
+from hemogat.benchmarks.statistics import summarise
+from hemogat.config import GraphConfig
 from hemogat.model.bank import transductive
-
-
-class TransductiveLatency(Settings):
-    """One new utterance among ``nodes`` nodes: graph and forward together."""
-
-    nodes: int
-    authors_graph: LatencySummary
-    authors_forward: LatencySummary
-    authors_total: LatencySummary
-    ours_total: LatencySummary
 
 
 def measure_authors_way(reference_rows: int, rounds: int) -> TransductiveLatency:

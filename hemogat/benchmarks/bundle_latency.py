@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
 from hemogat.benchmarks.bench_server import bench_server
-from hemogat.benchmarks.environment import describe_environment, load_average
 from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
-from hemogat.benchmarks.latency_report import LatencyReport, Spread, TritonLatency, Workload
+from hemogat.benchmarks.latency_report import (
+    LatencyReport,
+    Spread,
+    TritonLatency,
+    Workload,
+    latency_notes,
+    stage_figures,
+)
+from hemogat.benchmarks.noise import RunWatch
 from hemogat.contract import Modality
 from hemogat.errors import IncompleteError
 from hemogat.progress import Progress
@@ -51,7 +57,7 @@ def measure_bundle(
     settings, progress = settings or LatencySettings(), progress or Progress()
     bundle = Bundle.open(path)
     clips = golden_clips(bundle) if clips is None else clips
-    load_before = load_average()
+    watch = RunWatch()
     pipeline = Pipeline(
         bundle, engine=settings.engine, precision=settings.precision, threads=settings.threads
     )
@@ -62,18 +68,19 @@ def measure_bundle(
             served = _through_triton(path, clips, settings, progress)
         except IncompleteError as error:
             missing = str(error)
+    workload = describe_workload(pipeline, clips)
     return LatencyReport(
-        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **watch.facts(),
+        title=f"Latency of {bundle.manifest.name}, {settings.engine}-{settings.precision}",
         bundle=bundle.manifest.name,
         bundle_sha256=sha256_of(path / SUMS_FILE),
-        environment=describe_environment(),
-        load_average_before=load_before,
-        load_average_after=load_average(),
         settings=settings,
-        workload=describe_workload(pipeline, clips),
+        workload=workload,
+        notes=latency_notes(settings, workload, served, missing),
         in_process=in_process,
         triton=served,
         triton_missing=missing,
+        figures=stage_figures(settings, in_process, served),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
@@ -27,9 +26,11 @@ from hemogat.benchmarks.engine_report import (
     EngineLatency,
     EngineReport,
     EngineSettings,
+    engine_figures,
+    engine_notes,
 )
-from hemogat.benchmarks.environment import describe_environment, load_average
 from hemogat.benchmarks.latency import Latencies, Stage
+from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.peak_memory import peak_memory_mib
 from hemogat.benchmarks.statistics import summarise
 from hemogat.config import GraphConfig
@@ -53,7 +54,7 @@ def measure_engines(
         IncompleteError: an engine is not installed.
     """
     progress = progress or Progress()
-    load_before = load_average()
+    watch = RunWatch()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     started = time.perf_counter()
@@ -73,16 +74,15 @@ def measure_engines(
     with progress.stage("The authors' way", undisturbed=True):
         transductive = measure_authors_way(settings.bank_rows, settings.transductive_rounds)
     return EngineReport(
-        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        environment=describe_environment(),
-        load_average_before=load_before,
-        load_average_after=load_average(),
+        **watch.facts(),
         settings=settings,
+        notes=engine_notes(settings, export_s, engines, skipped, transductive),
         export_s=round(export_s, 1),
         engines=tuple(engines),
         skipped=skipped,
         larger_banks=banks,
         transductive=transductive,
+        figures=engine_figures(settings, engines, banks, transductive),
     )
 
 

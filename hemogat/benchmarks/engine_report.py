@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from hemogat.benchmarks.authors_way import TransductiveLatency
-from hemogat.benchmarks.environment import Environment, LoadAverage
+from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.latency import Latencies
 from hemogat.benchmarks.latency_report import TABLE_COLUMNS, markdown_row, slug, summary_cells
+from hemogat.benchmarks.report import BenchReport
+from hemogat.benchmarks.statistics import LatencySummary, latency_figures
 from hemogat.config import NonNegativeInt, PositiveInt, Settings
 from hemogat.files import write_atomic
 
@@ -53,28 +55,31 @@ class BankLatency(Settings):
     fusion: EngineLatency
 
 
-class EngineReport(Settings):
+class TransductiveLatency(Settings):
+    """One new utterance among ``nodes`` nodes: graph and forward together."""
+
+    nodes: int
+    authors_graph: LatencySummary
+    authors_forward: LatencySummary
+    authors_total: LatencySummary
+    ours_total: LatencySummary
+
+
+class EngineReport(BenchReport):
     """Engines side by side on one machine, weights random.
 
     ``export_s``: building the models, and writing and loading all engines. ``skipped``: what
     cannot run here, with the reason.
     """
 
-    schema_version: Literal[1] = 1
-    created_utc: str
-    environment: Environment
-    load_average_before: LoadAverage
-    load_average_after: LoadAverage
+    kind: Literal["engines"] = "engines"
+    title: str = "Latency of the base preset"
     settings: EngineSettings
     export_s: float
     engines: tuple[EngineLatency, ...]
     skipped: dict[str, str]
     larger_banks: tuple[BankLatency, ...]
     transductive: TransductiveLatency
-
-    def to_json(self) -> str:
-        """Return the report as JSON text; ``model_validate_json`` reads it back."""
-        return self.model_dump_json(indent=1) + "\n"
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return one row of cells for each engine and stage, in the order of TABLE_COLUMNS."""
@@ -116,34 +121,9 @@ class EngineReport(Settings):
         times = (f"times faster than {name}" for name in bases)
         return ("engine", "end to end p50 ms", *times, "size MiB", "peak memory MiB")
 
-    def conditions(self) -> list[str]:
-        """Return what the figures depend on, one line each."""
-        machine, settings, paths = self.environment, self.settings, self.transductive
-        threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
-        fusion_ms = min(e.stages["fusion"].p50_ms for e in self.engines)
-        ratio = paths.authors_total.p50_ms / fusion_ms
-        ours = paths.ours_total.p50_ms / fusion_ms
-        return [
-            f"{machine.cpu}, {machine.cores} cores ({', '.join(machine.cpu_flags)}); {machine.os}",
-            ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-            + (f"; commit {machine.git_commit}" if machine.git_commit else ""),
-            f"random weights of wav2vec2-base and BERT-base; 1 window of 1 s, 16 tokens; bank of "
-            f"{settings.bank_rows} rows; threads per graph: {threads}",
-            f"{settings.rounds} rounds, the engines taking turns, after "
-            f"{settings.warm_up_rounds} of warm-up; int8 calibrated on "
-            f"{settings.calibration_samples} samples; building all engines took "
-            f"{self.export_s:.0f} s",
-            f"load average (1 minute) {self.load_average_before[0]:g} before, "
-            f"{self.load_average_after[0]:g} after",
-            f"one new utterance among {paths.nodes} nodes: the authors' way takes {ratio:.0f} "
-            f"times as long as the fastest fusion graph here, our transductive path {ours:.0f} "
-            f"times",
-            *(f"not measured: {name}: {reason}" for name, reason in self.skipped.items()),
-        ]
-
     def to_markdown(self) -> str:
         """Return the report as Markdown: conditions, ratios, all figures."""
-        lines = ["# Latency of the base preset", ""]
+        lines = [f"# {self.title}", ""]
         lines += [f"- {condition}" for condition in self.conditions()]
         tables = (
             (self.ratio_columns(), self.ratio_rows(), 1),
@@ -153,6 +133,55 @@ class EngineReport(Settings):
             rule = ["---"] * names + ["---:"] * (len(columns) - names)
             lines += ["", markdown_row(columns), markdown_row(rule), *map(markdown_row, rows)]
         return "\n".join([*lines, ""])
+
+
+def engine_notes(
+    settings: EngineSettings,
+    export_s: float,
+    engines: Sequence[EngineLatency],
+    skipped: Mapping[str, str],
+    paths: TransductiveLatency,
+) -> tuple[str, ...]:
+    """Return how it was measured, and on what, one line each."""
+    threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
+    fusion_ms = min(engine.stages["fusion"].p50_ms for engine in engines)
+    authors, ours = paths.authors_total.p50_ms / fusion_ms, paths.ours_total.p50_ms / fusion_ms
+    return (
+        f"random weights of wav2vec2-base and BERT-base; 1 window of 1 s, 16 tokens; bank of "
+        f"{settings.bank_rows} rows; threads per graph: {threads}",
+        f"{settings.rounds} rounds, the engines taking turns, after "
+        f"{settings.warm_up_rounds} of warm-up; int8 calibrated on "
+        f"{settings.calibration_samples} samples; building all engines took {export_s:.0f} s",
+        f"one new utterance among {paths.nodes} nodes: the authors' way takes {authors:.0f} "
+        f"times as long as the fastest fusion graph here, our transductive path {ours:.0f} times",
+        *(f"not measured: {name}: {reason}" for name, reason in skipped.items()),
+    )
+
+
+def engine_figures(
+    settings: EngineSettings,
+    engines: Sequence[EngineLatency],
+    larger_banks: Sequence[BankLatency],
+    paths: TransductiveLatency,
+) -> tuple[Figure, ...]:
+    """Return the figures of every engine, of the larger banks and of the transductive paths."""
+    found: list[Figure] = []
+    for engine in engines:
+        for stage, summary in engine.stages.items():
+            axes: dict[str, str | int] = {"component": stage}
+            axes |= {"tokens": engine.tokens} if stage in ("text_encoder", "end_to_end") else {}
+            axes |= {"bank_rows": settings.bank_rows} if stage in ("fusion", "end_to_end") else {}
+            found += latency_figures(engine.name, summary, axes)
+        for metric, mib in (("size", engine.size_mib), ("peak_memory", engine.peak_memory_mib)):
+            if mib is not None:
+                found.append(Figure(target=engine.name, metric=metric, unit="MiB", value=mib))
+    for bank in larger_banks:
+        axes = {"component": "fusion", "bank_rows": bank.rows}
+        found += latency_figures(bank.fusion.name, bank.fusion.stages["fusion"], axes)
+    axes = {"component": "graph and forward", "nodes": paths.nodes}
+    found += latency_figures("authors' way", paths.authors_total, axes)
+    found += latency_figures("our transductive path", paths.ours_total, axes)
+    return tuple(found)
 
 
 def write_engine_report(report: EngineReport, folder: Path) -> Path:

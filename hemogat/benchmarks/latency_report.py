@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from hemogat.benchmarks.environment import Environment, LoadAverage
+from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.latency import Latencies, LatencySettings
-from hemogat.benchmarks.statistics import LatencySummary
+from hemogat.benchmarks.report import BenchReport
+from hemogat.benchmarks.statistics import LatencySummary, latency_figures
 from hemogat.config import PositiveInt, Settings
 from hemogat.files import write_atomic
 from hemogat.serving.client import Protocol
@@ -45,7 +46,7 @@ class TritonLatency(Settings):
     stages: dict[Protocol, Latencies]
 
 
-class LatencyReport(Settings):
+class LatencyReport(BenchReport):
     """One bundle's latency on one machine.
 
     ``bundle_sha256`` is the SHA-256 of the bundle's ``SHA256SUMS``, and so stands for all of its
@@ -53,28 +54,19 @@ class LatencyReport(Settings):
     was missing, if that was the reason.
     """
 
-    schema_version: Literal[1] = 1
-    created_utc: str
+    kind: Literal["latency"] = "latency"
     bundle: str
     bundle_sha256: str
-    environment: Environment
-    load_average_before: LoadAverage
-    load_average_after: LoadAverage
     settings: LatencySettings
     workload: Workload
     in_process: Latencies
     triton: TritonLatency | None
     triton_missing: str | None
 
-    def to_json(self) -> str:
-        """Return the report as JSON text; ``model_validate_json`` reads it back."""
-        return self.model_dump_json(indent=1) + "\n"
-
     def to_markdown(self) -> str:
         """Return the report as Markdown: what it was measured on, and the table."""
-        settings = self.settings
         lines = [
-            f"# Latency of {self.bundle}, {settings.engine}-{settings.precision}",
+            f"# {self.title}",
             "",
             *(f"- {condition}" for condition in self.conditions()),
             "",
@@ -87,38 +79,45 @@ class LatencyReport(Settings):
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return one row of cells for each place and stage, in the order of TABLE_COLUMNS."""
-        places = {"in process": self.in_process}
-        if self.triton is not None:
-            for protocol, stages in self.triton.stages.items():
-                places[f"Triton {_PROTOCOL_NAMES[protocol]}"] = stages
         return [
             (place, stage, *summary_cells(summary))
-            for place, stages in places.items()
+            for place, stages in _places(self.in_process, self.triton).items()
             for stage, summary in stages.items()
         ]
 
-    def conditions(self) -> list[str]:
-        """Return what the figures depend on, one line each."""
-        machine, work, settings = self.environment, self.workload, self.settings
-        flags = ", ".join(machine.cpu_flags) or "no vector extensions known"
-        memory = "" if machine.memory_gib is None else f", {machine.memory_gib:g} GiB"
-        threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
-        before, after = self.load_average_before[0], self.load_average_after[0]
-        found = [
-            f"{machine.cpu}, {machine.cores} cores ({flags}){memory}; {machine.os}",
-            ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-            + (f"; commit {machine.git_commit}" if machine.git_commit else ""),
-            f"one utterance at a time, {settings.utterances} of them, after "
-            f"{settings.warm_up_rounds} warm-up rounds; threads per graph: {threads}",
-            f"{work.clips} clips, {_spread(work.windows)} windows of 1 s, {_spread(work.tokens)} "
-            f"tokens; bank of {work.bank_rows} utterances",
-            f"load average (1 minute) {before:g} before, {after:g} after",
-        ]
-        if self.triton is not None:
-            found.append(f"Triton {self.triton.version}, on the same machine as its client")
-        if self.triton_missing is not None:
-            found.append(f"not measured through Triton: {self.triton_missing}")
-        return found
+
+def stage_figures(
+    settings: LatencySettings, in_process: Latencies, triton: TritonLatency | None
+) -> tuple[Figure, ...]:
+    """Return the figures of every place and stage."""
+    engine = f"{settings.engine}-{settings.precision}"
+    return tuple(
+        figure
+        for place, stages in _places(in_process, triton).items()
+        for stage, summary in stages.items()
+        for figure in latency_figures(f"{engine}, {place}", summary, {"component": stage})
+    )
+
+
+def latency_notes(
+    settings: LatencySettings,
+    workload: Workload,
+    triton: TritonLatency | None,
+    triton_missing: str | None,
+) -> tuple[str, ...]:
+    """Return how it was measured, and on what, one line each."""
+    threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
+    notes = [
+        f"one utterance at a time, {settings.utterances} of them, after "
+        f"{settings.warm_up_rounds} warm-up rounds; threads per graph: {threads}",
+        f"{workload.clips} clips, {_spread(workload.windows)} windows of 1 s, "
+        f"{_spread(workload.tokens)} tokens; bank of {workload.bank_rows} utterances",
+    ]
+    if triton is not None:
+        notes.append(f"Triton {triton.version}, on the same machine as its client")
+    if triton_missing is not None:
+        notes.append(f"not measured through Triton: {triton_missing}")
+    return tuple(notes)
 
 
 def write_report(report: LatencyReport, folder: Path) -> Path:
@@ -152,6 +151,12 @@ def summary_cells(summary: LatencySummary) -> tuple[str, ...]:
 def markdown_row(cells: tuple[str, ...] | list[str]) -> str:
     """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
+
+
+def _places(in_process: Latencies, triton: TritonLatency | None) -> dict[str, Latencies]:
+    served = {} if triton is None else triton.stages
+    through = {f"Triton {_PROTOCOL_NAMES[p]}": stages for p, stages in served.items()}
+    return {"in process": in_process, **through}
 
 
 def _spread(spread: Spread | None) -> str:

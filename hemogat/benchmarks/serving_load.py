@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from hemogat.benchmarks.arrivals import poisson_arrivals
 from hemogat.benchmarks.bench_server import bench_server
 from hemogat.benchmarks.bundle_latency import describe_workload, golden_clips
-from hemogat.benchmarks.environment import describe_environment, load_average
 from hemogat.benchmarks.load_drivers import Run, Send, closed_loop, open_loop, play_streams
+from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.server_counters import MemoryUse, ServerMemory, counted_between
+from hemogat.benchmarks.serving_load_figures import load_figures, load_notes
 from hemogat.benchmarks.serving_load_report import (
     Comparison,
     LoadKind,
@@ -65,7 +65,7 @@ def measure_serving_load(
     settings, progress = settings or LoadSettings(), progress or Progress()
     bundle = Bundle.open(path)
     clips = golden_clips(bundle)
-    load_before = load_average()
+    watch = RunWatch()
     pipeline = Pipeline(
         bundle, engine=settings.engine, precision=settings.precision, threads=settings.threads
     )
@@ -75,18 +75,19 @@ def measure_serving_load(
         comparison = bench.compare()
         levels = bench.levels()
         version = target.client.server_version()
+    workload = describe_workload(pipeline, clips)
     return LoadReport(
-        created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **watch.facts(),
+        title=f"{bundle.manifest.name} under load, {settings.engine}-{settings.precision}",
         bundle=bundle.manifest.name,
         bundle_sha256=sha256_of(path / SUMS_FILE),
-        environment=describe_environment(),
-        load_average_before=load_before,
-        load_average_after=load_average(),
         settings=settings,
-        workload=describe_workload(pipeline, clips),
+        workload=workload,
+        notes=load_notes(settings, workload, version, comparison, levels),
         server=version,
         comparison=comparison,
         levels=tuple(levels),
+        figures=load_figures(comparison, levels),
     )
 
 
@@ -178,11 +179,13 @@ class _LoadBench:
             warm_up = self._closed(concurrency, settings.warm_up_s)
             found.append(self._level("closed loop", concurrency, load, warm_up))
         capacity_per_s = max((level.answered_per_s for level in found), default=0.0)
+        rates: list[tuple[float, float | None]] = [(rate, None) for rate in settings.rates_per_s]
         shares = settings.capacity_shares if found else ()
-        for rate_per_s in (*settings.rates_per_s, *(s * capacity_per_s for s in shares)):
+        for rate_per_s, share in rates + [(s * capacity_per_s, s) for s in shares]:
             load = self._open(rate_per_s, settings.duration_s)
             warm_up = self._open(rate_per_s, settings.warm_up_s)
-            found.append(self._level("open loop", rate_per_s, load, warm_up))
+            level = self._level("open loop", rate_per_s, load, warm_up)
+            found.append(level.model_copy(update={"capacity_share": share}))
         if settings.streams and "audio" in self._pipeline.bundle.manifest.modalities:
             load = self._streams(settings.duration_s)
             warm_up = self._streams(settings.warm_up_s)

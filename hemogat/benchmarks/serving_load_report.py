@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from hemogat.benchmarks.environment import Environment, LoadAverage
 from hemogat.benchmarks.latency_report import Workload, markdown_row, slug
+from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.server_counters import MemoryUse, ModelLoad
 from hemogat.benchmarks.statistics import LatencySummary
 from hemogat.config import NonNegativeInt, PositiveFloat, PositiveInt, Settings
@@ -53,7 +53,8 @@ class LoadSettings(Settings):
 class LoadLevel(Settings):
     """What came of one load.
 
-    ``offered``: requests under way (closed loop), requests a second (open loop), or streams.
+    ``offered``: requests under way (closed loop), requests a second (open loop), or streams;
+    ``capacity_share``: where a rate was given so.
     Requests are counted by how they ended: ``latency`` of the answered ones (None: there is none)
     and ``p50_by_third_ms`` of them by when they were due, which tells drift; ``errors`` by status,
     with how long those took. ``models``: by the server's own statistics. ``memory``: None when the
@@ -62,6 +63,7 @@ class LoadLevel(Settings):
 
     kind: LoadKind
     offered: float
+    capacity_share: float | None = None
     duration_s: float
     answered_per_s: float
     latency: LatencySummary | None
@@ -109,37 +111,26 @@ class Comparison(Settings):
         return median(served / in_process for served, in_process in pairs)
 
 
-class LoadReport(Settings):
+class LoadReport(BenchReport):
     """One bundle's server under load on one machine, the load's sender on the same one.
 
     ``bundle_sha256`` is the SHA-256 of the bundle's ``SHA256SUMS``. ``server`` is the version
     that Triton gives.
     """
 
-    schema_version: Literal[1] = 1
-    created_utc: str
+    kind: Literal["load"] = "load"
     bundle: str
     bundle_sha256: str
-    environment: Environment
-    load_average_before: LoadAverage
-    load_average_after: LoadAverage
     settings: LoadSettings
     workload: Workload
     server: str
     comparison: Comparison
     levels: tuple[LoadLevel, ...]
 
-    def to_json(self) -> str:
-        """Return the report as JSON text; ``model_validate_json`` reads it back."""
-        return self.model_dump_json(indent=1) + "\n"
-
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the report as Markdown; ``picture`` is a file beside it."""
-        lines = [
-            f"# {self.bundle} under load, {self.settings.engine}-{self.settings.precision}",
-            "",
-        ]
-        lines += [f"- {line}" for line in (*self.findings(), *self.conditions())]
+        lines = [f"# {self.title}", ""]
+        lines += [f"- {line}" for line in self.conditions()]
         if picture is not None:
             lines += ["", f"![Latency and throughput]({picture})"]
         tables = ((LEVEL_COLUMNS, self.level_rows(), 1), (MODEL_COLUMNS, self.model_rows(), 2))
@@ -175,42 +166,6 @@ class LoadReport(Settings):
             )
             for level in self.levels
             for name, model in level.models.items()
-        ]
-
-    def findings(self) -> list[str]:
-        """Return what the comparison and the loads beyond capacity say, one line each."""
-        compared = self.comparison
-        found = [
-            f"one at a time: in process p50 {compared.in_process.p50_ms:.1f} ms, through Triton "
-            f"{compared.served.p50_ms:.1f} ms: it adds {compared.added_p50_ms:.1f} ms",
-            f"{compared.batch} at a time: in process {median(compared.in_process_per_s):.1f} "
-            f"utterances/s, through Triton {median(compared.served_per_s):.1f}: "
-            f"{100 * compared.throughput_share:.0f} % "
-            f"(median of {len(compared.served_per_s)} turns)",
-        ]
-        for level in self.levels:
-            if level.errors and level.kind == "open loop":
-                thirds = " → ".join(f"{p50_ms:.0f}" for p50_ms in level.p50_by_third_ms)
-                found.append(f"{level.name} offered: p50 by third of the run {thirds} ms")
-        return found
-
-    def conditions(self) -> list[str]:
-        """Return what the figures depend on, one line each."""
-        machine, settings, work = self.environment, self.settings, self.workload
-        threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
-        return [
-            f"{machine.cpu}, {machine.cores} cores ({', '.join(machine.cpu_flags)}); {machine.os}; "
-            "server and sender share them",
-            ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-            + (f"; commit {machine.git_commit}" if machine.git_commit else ""),
-            f"Triton {self.server} over gRPC, without retries; threads per graph: {threads}",
-            f"{settings.duration_s:g} s of each load after {settings.warm_up_s:g} s of warm-up; "
-            f"latency from when a request was due; {settings.chunk_ms} ms chunks of streams",
-            f"{work.clips} clips, windows and tokens at most "
-            f"{work.windows.largest if work.windows else 0} and "
-            f"{work.tokens.largest if work.tokens else 0}; bank of {work.bank_rows} utterances",
-            f"load average (1 minute) {self.load_average_before[0]:g} before, "
-            f"{self.load_average_after[0]:g} after",
         ]
 
 

@@ -121,5 +121,5 @@ def _print_load(report: LoadReport) -> None:
     load, model, *figures = MODEL_COLUMNS
     print_table((load, model), figures, report.model_rows())
     typer.echo()
-    for line in (*report.findings(), *report.conditions()):
+    for line in report.conditions():
         typer.echo(f"- {line}")

@@ -6,12 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from hemogat.benchmarks.environment import Environment
-from hemogat.benchmarks.latency import LatencySettings
+from hemogat.benchmarks.latency import Latencies, LatencySettings
 from hemogat.benchmarks.latency_report import (
     LatencyReport,
     Spread,
     TritonLatency,
     Workload,
+    latency_notes,
+    stage_figures,
     write_report,
 )
 from hemogat.benchmarks.statistics import summarise
@@ -19,7 +21,26 @@ from hemogat.benchmarks.statistics import summarise
 
 @pytest.fixture
 def report() -> LatencyReport:
+    settings = LatencySettings(utterances=2)
+    workload = Workload(
+        clips=1,
+        windows=Spread(smallest=1, median=2.5, largest=4),
+        tokens=None,
+        bank_rows=24,
+    )
+    in_process: Latencies = {
+        "fusion": summarise([1.0, 3.0]),
+        "end_to_end": summarise([10.0, 20.0]),
+    }
+    triton = TritonLatency(
+        version="2.51.0",
+        stages={
+            "grpc": {"end_to_end": summarise([11.0])},
+            "http": {"end_to_end": summarise([12.0])},
+        },
+    )
     return LatencyReport(
+        title="Latency of Demo/1, onnx-fp32",
         created_utc="2026-11-01T12:00:00+00:00",
         bundle="Demo/1",
         bundle_sha256="ab" * 32,
@@ -34,27 +55,23 @@ def report() -> LatencyReport:
         ),
         load_average_before=(0.1, 0.2, 0.3),
         load_average_after=(1.5, 0.2, 0.3),
-        settings=LatencySettings(utterances=2),
-        workload=Workload(
-            clips=1,
-            windows=Spread(smallest=1, median=2.5, largest=4),
-            tokens=None,
-            bank_rows=24,
-        ),
-        in_process={"fusion": summarise([1.0, 3.0]), "end_to_end": summarise([10.0, 20.0])},
-        triton=TritonLatency(
-            version="2.51.0",
-            stages={
-                "grpc": {"end_to_end": summarise([11.0])},
-                "http": {"end_to_end": summarise([12.0])},
-            },
-        ),
+        settings=settings,
+        workload=workload,
+        notes=latency_notes(settings, workload, triton, None),
+        in_process=in_process,
+        triton=triton,
         triton_missing=None,
+        figures=stage_figures(settings, in_process, triton),
     )
 
 
 def without_triton(report: LatencyReport) -> LatencyReport:
-    return report.model_copy(update={"triton": None, "triton_missing": "no tritonserver here"})
+    missing = "no tritonserver here"
+    notes = latency_notes(report.settings, report.workload, None, missing)
+    figures = stage_figures(report.settings, report.in_process, None)
+    return report.model_copy(
+        update={"triton": None, "triton_missing": missing, "notes": notes, "figures": figures}
+    )
 
 
 def test_it_survives_json(report: LatencyReport) -> None:
@@ -63,7 +80,7 @@ def test_it_survives_json(report: LatencyReport) -> None:
 
 
 def test_another_schema_version_is_refused(report: LatencyReport) -> None:
-    text = report.to_json().replace('"schema_version": 1', '"schema_version": 2')
+    text = report.to_json().replace('"schema_version": 2', '"schema_version": 1')
     with pytest.raises(ValidationError, match="schema_version"):
         LatencyReport.model_validate_json(text)
 
@@ -115,3 +132,14 @@ def test_the_same_conditions_replace_the_report(report: LatencyReport, tmp_path:
     assert write_report(later, tmp_path) == first
     assert {path.name for path in tmp_path.iterdir()} == {first.name, first.with_suffix(".md").name}
     assert LatencyReport.model_validate_json(first.read_bytes()) == later
+
+
+def test_every_result_is_a_figure_of_its_own(report: LatencyReport) -> None:
+    medians = {f.key: f.value for f in report.figures if f.metric == "p50"}
+    assert medians == {
+        ("onnx-fp32, in process", "p50", "ms", "component=fusion"): 2.0,
+        ("onnx-fp32, in process", "p50", "ms", "component=end_to_end"): 15.0,
+        ("onnx-fp32, Triton gRPC", "p50", "ms", "component=end_to_end"): 11.0,
+        ("onnx-fp32, Triton HTTP", "p50", "ms", "component=end_to_end"): 12.0,
+    }
+    assert len({figure.key for figure in report.figures}) == len(report.figures)

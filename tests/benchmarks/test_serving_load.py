@@ -90,6 +90,19 @@ def test_the_report_is_written_whole(report: LoadReport, tmp_path: Path) -> None
     assert str(tmp_path) not in json.dumps(json.loads(path.read_text()))
 
 
+def test_every_load_has_its_figures(report: LoadReport) -> None:
+    assert len({figure.key for figure in report.figures}) == len(report.figures)
+    values = {figure.key: figure.value for figure in report.figures}
+    closed, opened = ("concurrency=4", "load=closed loop"), ("load=open loop", "rate=20/s")
+    assert values[("Triton", "throughput", "1/s", *closed)] == report.levels[1].answered_per_s
+    assert values[("Triton", "errors", "%", *opened)] == 0
+    # The rate itself differs between runs, so the figure goes by the share.
+    assert ("Triton", "p50", "ms", "load=open loop", "rate=50 % of capacity") in values
+    assert values[("in process", "p50", "ms", "concurrency=1", "load=in turns")] == (
+        report.comparison.in_process.p50_ms
+    )
+
+
 def test_overload_is_counted_by_status_and_not_retried(
     tiny_bundle: Path, server: TritonServer
 ) -> None:
