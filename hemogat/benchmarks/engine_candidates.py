@@ -17,13 +17,14 @@ from hemogat.benchmarks.base_models import (
     sample_feeds,
 )
 from hemogat.contract import Engine, Precision
-from hemogat.export.openvino_ir import convert
+from hemogat.export.openvino_ir import compress_weights, convert
 from hemogat.export.quantisation import quantise
 from hemogat.runtime.bundle import GraphName
 from hemogat.runtime.engine_session import Arrays
 from hemogat.runtime.sessions import open_graph
 
 GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
+_ENCODERS: tuple[GraphName, ...] = ("audio_encoder", "text_encoder")
 Paths = Mapping[GraphName, Path]
 Run = Callable[[Arrays], Arrays]
 
@@ -92,10 +93,15 @@ def write_engines(
     """Write the graphs for every engine and precision but ONNX fp32, which is given."""
     calibration = calibration_feeds(calibration_samples)
     place = folder / "onnx-int8"
-    yield "onnx", "int8", {g: quantise(onnx[g], place / g, calibration[g]) for g in GRAPHS}
+    encoders = {g: quantise(onnx[g], place / g, calibration[g]) for g in _ENCODERS}
+    yield "onnx", "int8", encoders | {"fusion": onnx["fusion"]}  # as export does: fp32
     for precision in ("fp32", "bf16", "int8"):
         place = folder / f"openvino-{precision}"
-        written = {g: convert(onnx[g], place / g, precision, calibration[g]) for g in GRAPHS}
+        written = {g: convert(onnx[g], place / g, precision, calibration[g]) for g in _ENCODERS}
+        if precision == "int8":
+            written["fusion"] = compress_weights(onnx["fusion"], place / "fusion")
+        else:
+            written["fusion"] = convert(onnx["fusion"], place / "fusion", precision)
         yield "openvino", precision, written
 
 

@@ -131,10 +131,12 @@ def _searched(old: Tensors, bank: NewBank) -> Tensors:
 
 
 def _convert(onnx: Path, ir_path: Path, precision: Precision) -> None:
-    from hemogat.export.openvino_ir import convert
+    from hemogat.export.openvino_ir import compress_weights, convert
 
-    # As export does: the fusion graph of int8 engines is fp32.
-    convert(onnx, ir_path.parent, "bf16" if precision == "bf16" else "fp32")
+    if precision == "int8":
+        compress_weights(onnx, ir_path.parent)
+    else:
+        convert(onnx, ir_path.parent, "bf16" if precision == "bf16" else "fp32")
 
 
 def _manifest(

@@ -14,7 +14,13 @@ from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.data.manifest import Utterance
 from hemogat.export.onnx_files import BANK_FILE
 from hemogat.export.parity import ReferenceAnswers
-from hemogat.export.targets import BANK_FOLDER, FUSION_FOLDER, GATHER_GRAPH, STATES_GRAPH
+from hemogat.export.targets import (
+    BANK_FOLDER,
+    FUSION_FOLDER,
+    GATHER_GRAPH,
+    GATHER_INT8_GRAPH,
+    STATES_GRAPH,
+)
 from hemogat.export_config import ParityConfig
 from hemogat.files import copy_file
 from hemogat.runtime.bundle import MANIFEST_FILE, BankFiles, BankIndex, Bundle, sha256_of
@@ -69,14 +75,15 @@ def write_bank_index(run: RunDirectory, folder: Path) -> BankFiles:
     ids = [f"u{row:06d}" for row in range(len(labels))]
     index = BankIndex(ids=tuple(ids), labels=tuple(labels))
     write_json(folder / BANK_INDEX, index.model_dump(mode="json"))
-    graphs = (name if (folder / name).is_file() else None for name in (STATES_GRAPH, GATHER_GRAPH))
-    states, gather = graphs
+    names = (STATES_GRAPH, GATHER_GRAPH, GATHER_INT8_GRAPH)
+    states, gather, gather_int8 = (n if (folder / n).is_file() else None for n in names)
     return BankFiles(
         rows=len(labels),
         tensors=f"{FUSION_FOLDER}/{BANK_FILE}",
         index=BANK_INDEX,
         states=states,
         gather=gather,
+        gather_int8=gather_int8,
     )
 
 

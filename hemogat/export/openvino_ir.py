@@ -55,6 +55,28 @@ def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: 
     return _save(model, folder, precision)
 
 
+def compress_weights(onnx_path: Path, folder: Path) -> Path:
+    """Convert to ``folder/model.xml`` with int8 weights, one scale a channel; return its path.
+
+    Activations stay float, so nothing is calibrated and an answer never depends on its batch. For
+    the fusion head, whose time at batch 1 goes into reading its weights. The bank's table that is
+    searched stays fp32, so that it finds the same neighbours.
+
+    Args:
+        onnx_path: the graph, external data beside it.
+        folder: where to write; made if need be.
+
+    Raises:
+        IncompleteError: openvino or nncf is not installed.
+    """
+    model = _read(onnx_path)
+    nncf = require("nncf", extra="openvino")
+    with _quiet():
+        mode = nncf.CompressWeightsMode.INT8_SYM
+        model = nncf.compress_weights(model, mode=mode, **_all_but_search(nncf, model))
+    return _save(model, folder, "int8")
+
+
 @dataclass(frozen=True)
 class AccuracyAware:
     """An int8 graph, and the layers put back to float because they flipped decisions."""
@@ -174,13 +196,18 @@ def _quantisation(model: Any, calibration: Feeds) -> tuple[Any, dict[str, Any]]:
     if not calibration:
         raise InputError("int8: expected inputs to calibrate on, found none")
     nncf = require("nncf", extra="openvino")
-    search = _search_layers(model)
     return nncf, {
         "calibration_dataset": nncf.Dataset([dict(feeds) for feeds in calibration]),
         "subset_size": len(calibration),
         "model_type": nncf.ModelType.TRANSFORMER,
-        "ignored_scope": nncf.IgnoredScope(names=search, validate=False) if search else None,
+        **_all_but_search(nncf, model),
     }
+
+
+def _all_but_search(nncf: Any, model: Any) -> dict[str, Any]:
+    search = _search_layers(model)
+    scope = nncf.IgnoredScope(names=search, validate=False) if search else None
+    return {"ignored_scope": scope}
 
 
 def _search_layers(model: Any) -> list[str]:

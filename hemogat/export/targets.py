@@ -17,6 +17,12 @@ from hemogat.export.gathered_graphs import export_bank_states, export_fusion_gat
 from hemogat.export.mixed_precision import to_half
 from hemogat.export.onnx_files import MODEL_FILE
 from hemogat.export.onnx_graphs import export_audio_encoder, export_fusion, export_text_encoder
+from hemogat.export.openvino_ir import (
+    IR_FILE,
+    compress_weights,
+    convert,
+    quantise_accuracy_aware,
+)
 from hemogat.export.parity import Reference
 from hemogat.export.quantisation import check_static, quantise
 from hemogat.export.tensorrt_engine import build_plan, missing_parts
@@ -31,6 +37,7 @@ Calibration = dict[GraphName, tuple[Feeds, ...]]
 BANK_FOLDER = "bank"
 STATES_GRAPH = f"{BANK_FOLDER}/states/{MODEL_FILE}"
 GATHER_GRAPH = f"{BANK_FOLDER}/gather/{MODEL_FILE}"
+GATHER_INT8_GRAPH = f"{BANK_FOLDER}/gather-int8/{IR_FILE}"
 # ONNX Runtime runs the head in fp32 whatever the encoders' precision: it is a small part of the
 # time, decides last, and so there is one bank for all of them.
 FUSION_FOLDER = "fusion/onnx-fp32"
@@ -103,7 +110,9 @@ def write_models(source: Source, config: ExportConfig, folder: Path, progress: P
 
 
 def write_bank_graphs(source: Source, config: ExportConfig, folder: Path) -> None:
-    """Write the graphs without a bank inside, which every engine's bundle has once.
+    """Write the graphs without a bank inside, which a bundle has once for all engines.
+
+    ``fusion_gather`` with int8 weights goes with openvino-int8, where that is exported.
 
     What is there already, from an earlier export of the same run, stays.
     """
@@ -114,6 +123,10 @@ def write_bank_graphs(source: Source, config: ExportConfig, folder: Path) -> Non
         export_bank_states(*what, (folder / STATES_GRAPH).parent, config.opset)
     if config.gather and not (folder / GATHER_GRAPH).is_file():
         export_fusion_gather(*what, (folder / GATHER_GRAPH).parent, config.opset)
+    if (config.engine, config.precision) == ("openvino", "int8"):
+        gather, place = folder / GATHER_GRAPH, folder / GATHER_INT8_GRAPH
+        if gather.is_file() and not place.is_file():
+            compress_weights(gather, place.parent)
 
 
 def build_plans(
@@ -179,12 +192,11 @@ def _convert(
 def _to_openvino(
     graph: GraphName, path: Path, place: Path, precision: Precision, feeds: tuple[Feeds, ...]
 ) -> Path:
-    from hemogat.export.openvino_ir import convert
-
     if precision == "fp16":
         raise ConfigError("engine openvino: expected fp32, bf16 or int8, found fp16")
-    exact = graph == "fusion" and precision == "int8"
-    return convert(path, place, "fp32" if exact else precision, feeds)
+    if graph == "fusion" and precision == "int8":
+        return compress_weights(path, place)
+    return convert(path, place, precision, feeds)
 
 
 def _is_accuracy_aware(graph: GraphName, source: Source, config: ExportConfig) -> bool:
@@ -195,8 +207,6 @@ def _put_back(
     path: Path, place: Path, config: ExportConfig, feeds: tuple[Feeds, ...], judge: Judge
 ) -> tuple[Path, tuple[str, ...]]:
     """Quantise for OpenVINO; layers that flip decisions are put back to float, and named."""
-    from hemogat.export.openvino_ir import quantise_accuracy_aware
-
     # Half of what the gate allows: both encoders may flip decisions, and not the same ones.
     allowed = config.limits.max_flip_rate / 2
     aware = quantise_accuracy_aware(path, place, feeds, judge, max_flip_rate=allowed)

@@ -72,6 +72,7 @@ class BankFiles(Settings):
     index: InnerPath  # labels and opaque ids, JSON
     states: InnerPath | None = None  # graph bank_states, ONNX; none for a head without neighbours
     gather: InnerPath | None = None  # graph fusion_gather, ONNX, where it was asked for
+    gather_int8: InnerPath | None = None  # the same with int8 weights, for openvino-int8
 
 
 class Provenance(Settings):
@@ -185,19 +186,21 @@ class Bundle:
             f"--precision {precision or 'fp32'}"
         )
 
-    @property
-    def gather_path(self) -> Path:
-        """The graph ``fusion_gather``.
+    def gather_path(self, engine: Engine, precision: Precision) -> Path:
+        """Return the graph ``fusion_gather`` for an engine and precision.
 
         Raises:
             BundleError: the bundle was exported without it.
         """
-        if self.manifest.bank.gather is None:
+        bank = self.manifest.bank
+        if (engine, precision) == ("openvino", "int8") and bank.gather_int8 is not None:
+            return self.path / bank.gather_int8
+        if bank.gather is None:
             raise BundleError(
                 f"{self.path}: has no fusion_gather graph to search its bank outside "
                 f"the fusion graph; export it with: hemogat export --gather"
             )
-        return self.path / self.manifest.bank.gather
+        return self.path / bank.gather
 
     @property
     def tokenizer_path(self) -> Path:
@@ -301,5 +304,5 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _referenced(manifest: BundleManifest) -> tuple[str, ...]:
     bank = manifest.bank
     models = (model.path for model in manifest.models)
-    graphs = (path for path in (bank.states, bank.gather) if path is not None)
+    graphs = (path for path in (bank.states, bank.gather, bank.gather_int8) if path is not None)
     return (*models, bank.tensors, bank.index, *graphs, manifest.tokenizer, manifest.golden)

@@ -31,11 +31,12 @@ class GatherSession:
         bundle: Bundle,
         *,
         engine: Engine = "onnx",
+        precision: Precision = "fp32",
         mode: SearchMode | None = None,
         threads: int | None = None,
         device: str = "cpu",
     ) -> None:
-        gather = bundle.gather_path
+        gather = bundle.gather_path(engine, precision)
         self._tensors = map_tensors(bundle.path / bundle.manifest.bank.tensors)
         self.search = BankSearch(self._tensors, bundle.manifest.graph, mode=mode)
         self._graph = open_graph(str(gather), engine, threads=threads, device=device)
@@ -76,4 +77,6 @@ def open_fusion(
         )
     if engine == "trt":
         raise ConfigError(f"search {search}: engine trt has the bank inside its plan; leave it out")
-    return GatherSession(bundle, engine=engine, mode=search, threads=threads, device=device)
+    return GatherSession(
+        bundle, engine=engine, precision=precision, mode=search, threads=threads, device=device
+    )

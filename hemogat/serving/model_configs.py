@@ -61,7 +61,7 @@ def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
             as the settings say.
     """
     if settings.search is not None:
-        _ = bundle.gather_path  # refuse here what the server could not load
+        bundle.gather_path(*served_engine(bundle, settings))  # refuse here what could not load
     builder = _Builder(bundle, settings)
     entrances = [builder.entry()]
     if "audio" in bundle.manifest.modalities:

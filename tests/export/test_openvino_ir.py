@@ -11,7 +11,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from hemogat.contract import FUSION
 from hemogat.errors import BundleError, IncompleteError, InputError
-from hemogat.export.openvino_ir import convert, quantise_accuracy_aware, quantised_layers
+from hemogat.export.openvino_ir import (
+    compress_weights,
+    convert,
+    quantise_accuracy_aware,
+    quantised_layers,
+)
 from hemogat.runtime.bundle import Bundle, GraphName
 from hemogat.runtime.engine_session import Arrays
 from hemogat.runtime.onnx_session import OnnxSession
@@ -124,13 +129,18 @@ def test_int8_needs_inputs(onnx_paths: dict[GraphName, Path], tmp_path: Path) ->
 def test_int8_fusion_finds_the_same_neighbours(
     onnx_paths: dict[GraphName, Path], tmp_path: Path
 ) -> None:
-    calibration = [feeds("fusion", 1, seed) for seed in range(4)]
-    path = convert(onnx_paths["fusion"], tmp_path, "int8", calibration)
+    path = compress_weights(onnx_paths["fusion"], tmp_path)
     assert quantised_layers(openvino.Core().read_model(path))
     given = feeds("fusion", 6, seed=3)
-    found = OpenVINOSession(str(path)).run(given)
+    session = OpenVINOSession(str(path))
+    found = session.run(given)
     expected = OnnxSession(str(onnx_paths["fusion"])).run(given)
     assert_array_equal(found["neighbours"], expected["neighbours"])
+    assert_allclose(found["similarities"], expected["similarities"], atol=1e-6)
+    assert 0 < np.abs(found["logits"] - expected["logits"]).max() < 0.1
+    for row in range(6):
+        alone = session.run({name: values[row : row + 1] for name, values in given.items()})
+        assert_allclose(alone["logits"][0], found["logits"][row], atol=1e-5)
     assert set(found) == {output.name for output in FUSION.outputs}
 
 

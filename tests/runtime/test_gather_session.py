@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from hemogat.errors import BundleError, ConfigError
+from hemogat.export.openvino_ir import IR_FILE, compress_weights
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.fusion_inputs import fusion_feeds
 from hemogat.runtime.gather_session import GatherSession, open_fusion
@@ -30,6 +32,24 @@ def test_a_bank_outside_the_graph_answers_as_the_one_inside(
     for name in ("probabilities", "similarities", "attention"):
         assert_allclose(found[name], expected[name], atol=1e-5)
     assert np.isfinite(found["logits"]).all()
+
+
+def test_int8_weights_are_read_where_there_are_some(
+    tiny_gathered_bundle: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(tiny_gathered_bundle)
+    assert bundle.gather_path("openvino", "int8") == bundle.gather_path("onnx", "fp32")
+    compress_weights(bundle.gather_path("onnx", "fp32"), tmp_path)
+    relative = os.path.relpath(tmp_path / IR_FILE, bundle.path)
+    bank = bundle.manifest.bank.model_copy(update={"gather_int8": relative})
+    compressed = Bundle(bundle.path, bundle.manifest.model_copy(update={"bank": bank}))
+    asked = RunDirectory.open(tiny_run).features("test").embeddings
+    pairs = list(zip(asked.audio.numpy(), asked.text.numpy(), strict=True))
+    feeds = fusion_feeds(pairs, bundle.manifest.dims)
+    expected = open_fusion(bundle, search="int8").run(feeds)
+    found = open_fusion(compressed, engine="openvino", precision="int8", search="int8").run(feeds)
+    assert_array_equal(found["neighbours"], expected["neighbours"])
+    assert 0 < np.abs(found["logits"] - expected["logits"]).max() < 0.1
 
 
 def test_a_bundle_without_the_graph_says_how_to_add_it(tiny_bundle: Path) -> None:
