@@ -7,12 +7,15 @@ attention. Elementwise work is not counted, as nowhere in the field.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
+from torch import nn
 from transformers import BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2Model
 
-from hemogat.config import GraphConfig, HeadConfig, Settings, TextConfig
+from hemogat.benchmarks.targets import HeadShape
+from hemogat.config import HeadConfig, Settings, TextConfig
 from hemogat.contract import WINDOW_SAMPLES
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.model.head import FusionHead
@@ -21,7 +24,6 @@ from hemogat.model.macs import count_macs, head_macs, parameter_count
 Gnn = Literal["gat", "gcn", "sage"]
 Preset = Literal["base"]
 TOKENS = 128  # the paper's padding
-LABELS = 4  # IEMOCAP's
 # Batched products, of two computed tensors: attention scores, attention-weighted sums.
 _ATTENTION_PRODUCTS = ("aten.bmm", "aten.baddbmm")
 
@@ -59,50 +61,81 @@ def variant_costs(
         bank_rows: of the inductive path (IEMOCAP's training split).
     """
     assert preset in get_args(Preset)
+    encoders = base_encoders_cost()
+    return [
+        variant_cost(HeadShape(head=HeadConfig(gnn=gnn), bank_rows=bank_rows), encoders, nodes)
+        for gnn in get_args(Gnn)
+    ]
+
+
+@dataclass(frozen=True)
+class EncodersCost:
+    """Both encoders, one window and 128 tokens: parameters, and MACs by operator."""
+
+    params: int
+    audio_macs: dict[str, int]
+    text_macs: dict[str, int]
+
+
+def base_encoders_cost() -> EncodersCost:
+    """Count wav2vec2-base and bert-base-uncased."""
     with torch.device("meta"):
-        audio, text = _base_encoders()
-        windows = torch.empty(1, WINDOW_SAMPLES)
-        tokens = torch.empty(1, TOKENS, dtype=torch.int64)
-        encoders = _sum(
-            count_macs(lambda: audio(windows)), count_macs(lambda: text(tokens, tokens))
-        )
-        return [_variant(gnn, nodes, bank_rows, audio, text, encoders) for gnn in get_args(Gnn)]
+        return encoders_cost(*base_encoders())
 
 
-def _variant(
-    gnn: Gnn,
-    nodes: int,
-    bank_rows: int,
-    audio: AudioEncoder,
-    text: TextEncoder,
-    encoders: dict[str, int],
-) -> VariantCost:
-    head = FusionHead(audio.dim, text.dim, LABELS, HeadConfig(gnn=gnn)).eval()
-    slots = GraphConfig().slots
+def encoders_cost(
+    audio: AudioEncoder, text: TextEncoder, *, windows: int = 1, tokens: int = TOKENS
+) -> EncodersCost:
+    """Count encoders whose attention is eager; they run once, on the device they are on."""
+    heard = torch.zeros(windows, WINDOW_SAMPLES, device=_device(audio))
+    ids = torch.ones(1, tokens, dtype=torch.int64, device=_device(text))
+    return EncodersCost(
+        parameter_count(audio) + parameter_count(text),
+        count_macs(lambda: audio(heard)),
+        count_macs(lambda: text(ids, ids)),
+    )
 
-    def run(rows: int) -> dict[str, int]:
-        return head_macs(head, audio.dim, text.dim, rows, slots)
 
-    per_node, graph = run(1), run(nodes)
-    everything = _sum(encoders, graph)
-    search = bank_rows * (audio.dim + text.dim)
+def _device(encoder: nn.Module) -> torch.device:
+    """Return where a module is; not by its first parameter, which may be one on the CPU unused."""
+    return list(encoder.parameters())[-1].device
+
+
+def variant_cost(shape: HeadShape, encoders: EncodersCost, nodes: int) -> VariantCost:
+    """Count a head of ``shape`` behind encoders."""
+    with torch.device("meta"):
+        head = FusionHead(shape.dims.audio, shape.dims.text, shape.labels, shape.head).eval()
+        slots = shape.graph.used_by(shape.head).slots
+
+        def run(rows: int) -> dict[str, int]:
+            return head_macs(head, shape.dims.audio, shape.dims.text, rows, slots)
+
+        per_node, graph = run(1), run(nodes)
+    both = _sum(encoders.audio_macs, encoders.text_macs)
+    everything = _sum(both, graph)
     return VariantCost(
-        gnn=gnn,
+        gnn=shape.head.gnn,
         nodes=nodes,
         head_params=parameter_count(head),
-        encoder_params=parameter_count(audio) + parameter_count(text),
+        encoder_params=encoders.params,
         head_macs_per_node=sum(per_node.values()),
-        encoder_macs=sum(encoders.values()),
+        encoder_macs=sum(both.values()),
         total_macs=sum(everything.values()),
         total_macs_without_attention_products=sum(
             macs for name, macs in everything.items() if name not in _ATTENTION_PRODUCTS
         ),
-        bank_rows=bank_rows,
-        inductive_macs=sum(encoders.values()) + sum(per_node.values()) + search,
+        bank_rows=shape.bank_rows,
+        inductive_macs=sum(both.values()) + sum(per_node.values()) + search_macs(shape),
     )
 
 
-def _base_encoders() -> tuple[AudioEncoder, TextEncoder]:
+def search_macs(shape: HeadShape) -> int:
+    """Return what comparing one utterance with the whole bank takes."""
+    return shape.bank_rows * (shape.dims.audio + shape.dims.text)
+
+
+def base_encoders() -> tuple[AudioEncoder, TextEncoder]:
+    """Return the preset's encoders with random weights and eager attention, for evaluation."""
     audio, text = Wav2Vec2Model(Wav2Vec2Config()), BertModel(BertConfig())
     for backbone in (audio, text):
         backbone.set_attn_implementation("eager")

@@ -22,12 +22,8 @@ def peak_memory_mib(
         return pool.submit(_load_and_run, engine, dict(paths), dict(feeds)).result()
 
 
-def _load_and_run(
-    engine: Engine, paths: dict[GraphName, Path], feeds: dict[GraphName, Arrays]
-) -> float | None:
-    sessions = {graph: open_graph(str(path), engine) for graph, path in paths.items()}
-    for graph, session in sessions.items():
-        session.run(feeds[graph])
+def own_peak_memory_mib() -> float | None:
+    """Return the largest resident set that this process has had, MiB; None without /proc."""
     # Not getrusage: its maximum includes that of the process this one was started from.
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -35,3 +31,12 @@ def _load_and_run(
         return None
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
+
+
+def _load_and_run(
+    engine: Engine, paths: dict[GraphName, Path], feeds: dict[GraphName, Arrays]
+) -> float | None:
+    sessions = {graph: open_graph(str(path), engine) for graph, path in paths.items()}
+    for graph, session in sessions.items():
+        session.run(feeds[graph])
+    return own_peak_memory_mib()

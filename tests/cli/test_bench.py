@@ -4,10 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from typer.testing import Result
 
 from hemogat.benchmarks.latency_report import LatencyReport
+from hemogat.cli.numbers import whole_numbers, words
+from hemogat.errors import ConfigError
 
 QUICK = ("bench", "--no-triton", "--utterances", "2", "--threads", "1")
 
@@ -42,3 +46,39 @@ def test_refusals(refused: Callable[..., str], tmp_path: Path) -> None:
     assert f"{tmp_path}: is not a bundle" in refused("bench", "serve", tmp_path, "--rate", "50%")
     assert "--rate: expected a number or a percentage" in refused("bench", "serve", "--rate", "x%")
     assert "capacity_shares" in refused("bench", "serve", "--rate", "-5%")
+
+
+def test_lists_of_numbers_repeat_or_have_commas() -> None:
+    assert whole_numbers("--batch", ["1,4", "8", "4"]) == (1, 4, 8)
+    assert words(None) == ()
+    with pytest.raises(ConfigError, match="--batch: expected whole numbers"):
+        whole_numbers("--batch", ["1,x"])
+
+
+def test_targets_side_by_side(
+    hemogat_json: Callable[..., Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    report = hemogat_json(
+        *("bench", f"{tiny_bundle}:onnx-fp32", "--component", "text_encoder,fusion"),
+        *("--batch", "1,2", "--rounds", "2", "--out", tmp_path),
+    )
+    medians = [f for f in report["figures"] if f["metric"] == "p50"]
+    assert [(f["axes"]["component"], f["axes"]["batch"]) for f in medians] == [
+        ("text_encoder", 1),
+        ("text_encoder", 2),
+        ("fusion", 1),
+        ("fusion", 2),
+    ]
+    (written,) = tmp_path.glob("side-by-side-onnx-fp32-*.json")
+    assert json.loads(written.read_text()) == report
+    assert written.with_suffix(".md").is_file()
+
+
+def test_refusals_of_targets(refused: Callable[..., str], tiny_bundle: Path) -> None:
+    assert "expected a bundle" in refused("bench", "latency", "nowhere:onnx-fp32")
+    assert "both" in refused("bench", "latency", tiny_bundle, "--preset", "base")
+    assert "--component: is for targets" in refused(
+        "bench", "latency", "--preset", "base", "--component", "fusion"
+    )
+    assert "component.0" in refused("bench", tiny_bundle, "--component", "fuse")
+    assert "engines.0" in refused("bench", "gnn", "--engine", "onxn")

@@ -1,0 +1,192 @@
+"""Targets, loaded and ready to be timed. What needs torch lies in :mod:`.torch_runners`."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from hemogat.benchmarks.targets import (
+    COMPONENTS,
+    BundleTarget,
+    Case,
+    FusionTarget,
+    RunTarget,
+    ServedTarget,
+    Target,
+)
+from hemogat.benchmarks.worker_protocol import Opened
+from hemogat.contract import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from hemogat.data.text import TokenizedText
+from hemogat.errors import ConfigError
+from hemogat.runtime.bundle import Bundle, Dims
+from hemogat.runtime.engine_session import Arrays
+from hemogat.runtime.pipeline import Pipeline
+from hemogat.runtime.preprocess import PreparedUtterance
+from hemogat.runtime.sessions import open_graph
+from hemogat.serving.client import Client
+
+_TORCH_RUNNERS = "hemogat.benchmarks.torch_runners"
+_SPECIAL_TOKENS = 2  # BERT's before and after the text
+_LOUDNESS = 0.1
+
+
+class Runner(Protocol):
+    """One loaded target."""
+
+    opened: Opened
+
+    def prepare(self, case: Case) -> Callable[[], object]:
+        """Make the inputs of a case, and return what runs it once.
+
+        Raises:
+            HemogatError: the target cannot run it.
+        """
+        ...
+
+
+def open_runner(target: Target, threads: int | None, device: str) -> Runner:
+    """Load a target.
+
+    Raises:
+        HemogatError: it cannot be loaded here.
+    """
+    if isinstance(target, BundleTarget):
+        return BundleRunner(target, threads, device)
+    if isinstance(target, FusionTarget):
+        return FusionRunner(target, threads, device)
+    if isinstance(target, ServedTarget):
+        return ServedRunner(target)
+    kind = "RunRunner" if isinstance(target, RunTarget) else "HeadRunner"
+    in_torch = getattr(importlib.import_module(_TORCH_RUNNERS), kind)
+    runner: Runner = in_torch(target, threads, device)
+    return runner
+
+
+class BundleRunner:
+    """A bundle in process: the pipeline's own methods, without torch."""
+
+    def __init__(self, target: BundleTarget, threads: int | None, device: str) -> None:
+        bundle = Bundle.open(target.path, verify=False)  # the process that started this one has
+        self._pipeline = Pipeline(
+            bundle, engine=target.engine, precision=target.precision, threads=threads, device=device
+        )
+        manifest = bundle.manifest
+        absent = {f"{m}_encoder" for m in ("audio", "text") if m not in manifest.modalities}
+        files = [
+            path
+            for model in manifest.models
+            if (model.engine, model.precision) == (target.engine, target.precision)
+            for path in (target.path / model.path).parent.iterdir()
+        ]
+        self.opened = Opened(
+            components=tuple(c for c in COMPONENTS if c not in absent),
+            gnn=manifest.head.gnn if manifest.slots else "none",
+            bank_rows=manifest.bank.rows,
+            size_mib=size_mib({*files, target.path / manifest.bank.tensors}),
+        )
+
+    def prepare(self, case: Case) -> Callable[[], object]:
+        """Make the inputs of a case, and return what runs it once."""
+        pipeline = self._pipeline
+        if case.component == "fusion":
+            feeds = random_embeddings(case.batch, pipeline.bundle.manifest.dims)
+            pairs = list(zip(feeds["audio_embedding"], feeds["text_embedding"], strict=True))
+            return lambda: pipeline.fuse(list(pairs))
+        if case.component == "audio_encoder":
+            heard = [PreparedUtterance(noise_windows(case.windows), None)] * case.batch
+            return lambda: pipeline.embed_audio(heard)
+        tokens = check_tokens(pipeline.preprocessor.tokenise(text_of(case.tokens)), case.tokens)
+        if case.component == "text_encoder":
+            written = [PreparedUtterance(None, tokens)] * case.batch
+            return lambda: pipeline.embed_text(written)
+        audio, text = wav_bytes(case.windows), text_of(case.tokens)
+        return lambda: pipeline([audio] * case.batch, [text] * case.batch)
+
+
+class FusionRunner:
+    """A fusion graph's file in an engine."""
+
+    def __init__(self, target: FusionTarget, threads: int | None, device: str) -> None:
+        self._session = open_graph(str(target.path), target.engine, threads=threads, device=device)
+        self._dims = target.shape.dims
+        self.opened = Opened(
+            components=("fusion",),
+            gnn=target.shape.head.gnn,
+            bank_rows=target.shape.bank_rows,
+            size_mib=size_mib(set(target.path.parent.iterdir())),
+        )
+
+    def prepare(self, case: Case) -> Callable[[], object]:
+        """Make the inputs of a case, and return what runs it once."""
+        feeds = random_embeddings(case.batch, self._dims)
+        return lambda: self._session.run(feeds)
+
+
+class ServedRunner:
+    """A server, through its client: what the caller waits."""
+
+    def __init__(self, target: ServedTarget) -> None:
+        self._client = Client(target.url)
+        self._client.server_version()  # refuse now what cannot be reached
+        self.opened = Opened(components=("end_to_end",))
+
+    def prepare(self, case: Case) -> Callable[[], object]:
+        """Make the inputs of a case, and return what runs it once."""
+        audio, text = [wav_bytes(case.windows)] * case.batch, [text_of(case.tokens)] * case.batch
+        return lambda: self._client.predict_many(audio, text)
+
+
+def random_embeddings(batch: int, dims: Dims, seed: int = 0) -> Arrays:
+    """Return inputs of the fusion graph, both modalities present."""
+    random = np.random.default_rng(seed)
+    return {
+        "audio_embedding": random.standard_normal((batch, dims.audio)).astype(np.float32),
+        "text_embedding": random.standard_normal((batch, dims.text)).astype(np.float32),
+        "present": np.ones((batch, 2), np.bool_),
+    }
+
+
+def noise_windows(windows: int) -> NDArray[np.float32]:
+    """Return white noise, float32 [windows, WINDOW_SAMPLES]."""
+    random = np.random.default_rng(0)
+    return (_LOUDNESS * random.standard_normal((windows, WINDOW_SAMPLES))).astype(np.float32)
+
+
+def wav_bytes(windows: int) -> bytes:
+    """Return the same noise as a WAV file of 16 kHz, 16 bits."""
+    file = io.BytesIO()
+    samples = noise_windows(windows).reshape(-1)
+    soundfile.write(file, samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def text_of(tokens: int) -> str:
+    """Return a text that BERT's kind of tokenizer makes ``tokens`` tokens of."""
+    return " ".join(["a"] * max(1, tokens - _SPECIAL_TOKENS))
+
+
+def check_tokens(found: TokenizedText | None, tokens: int) -> TokenizedText:
+    """Return what was tokenised if it is as long as was asked for.
+
+    Raises:
+        ConfigError: it is longer or shorter: the lengths that occur are few.
+    """
+    assert found is not None
+    if len(found.input_ids) != tokens:
+        raise ConfigError(
+            f"--tokens {tokens}: this model pads such a text to {len(found.input_ids)}; "
+            f"expected one of its text.token_buckets"
+        )
+    return found
+
+
+def size_mib(files: set[Path]) -> float:
+    """Return what files take on disk, MiB."""
+    return sum(file.stat().st_size for file in files) / 2**20

@@ -1,0 +1,96 @@
+"""Latency of bundles, runs and servers side by side: ``hemogat bench latency TARGET...``."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Literal
+
+from pydantic import Field
+
+from hemogat.benchmarks.noise import RunWatch
+from hemogat.benchmarks.report import BenchReport
+from hemogat.benchmarks.rounds import RoundSettings
+from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
+from hemogat.benchmarks.targets import Case, Component, engine_name, named, parse_target
+from hemogat.config import PositiveInt, Settings
+from hemogat.progress import Progress
+
+
+class TargetSettings(Settings):
+    """What to measure: every combination of the axes that a component depends on.
+
+    ``targets``: as :func:`~hemogat.benchmarks.targets.parse_target` reads them. ``threads``: for
+    one graph; None: as many as there are cores. ``device``: where targets run, servers aside.
+    """
+
+    targets: tuple[str, ...] = Field(min_length=1)
+    component: tuple[Component, ...] = ("end_to_end",)
+    batch: tuple[PositiveInt, ...] = (1,)
+    windows: tuple[PositiveInt, ...] = (1,)
+    tokens: tuple[PositiveInt, ...] = (16,)
+    threads: tuple[PositiveInt | None, ...] = (None,)
+    device: str = "cpu"
+    rounds: RoundSettings = RoundSettings()
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The combinations, each once."""
+        cases: dict[object, Case] = {}
+        for component, batch, windows, tokens in product(
+            self.component, self.batch, self.windows, self.tokens
+        ):
+            case = Case(component=component, batch=batch, windows=windows, tokens=tokens)
+            cases.setdefault(tuple(case.axes.items()), case)
+        return tuple(cases.values())
+
+
+class TargetReport(BenchReport):
+    """Targets side by side; ``engines`` names what executes them, in their order."""
+
+    kind: Literal["side-by-side"] = "side-by-side"
+    settings: TargetSettings
+    engines: tuple[str, ...]
+
+    def conditions_in_name(self) -> tuple[str, ...]:
+        """Return what tells this report's file from others'."""
+        threads = [f"{n}t" for n in self.settings.threads if n is not None]
+        return (*dict.fromkeys(self.engines), *threads)
+
+
+def measure_targets(settings: TargetSettings, progress: Progress | None = None) -> TargetReport:
+    """Measure targets side by side.
+
+    Raises:
+        InputError: a target is no bundle, run directory or address.
+        ConfigError: a target is given twice, or cannot run a case.
+        HemogatError: a target cannot be loaded, or fails.
+    """
+    targets = named([parse_target(text) for text in settings.targets])
+    entries = [Entry(name, target) for name, target in targets.items()]
+    watch = RunWatch()
+    found = measure_side_by_side(
+        entries,
+        SideBySideSettings(
+            cases=settings.cases,
+            threads=settings.threads,
+            device=settings.device,
+            rounds=settings.rounds,
+        ),
+        progress,
+    )
+    method = [
+        "input: white noise as 16 kHz WAV and a text of one-letter words, the same for all; "
+        "end_to_end decodes and tokenises it, through a server it also travels",
+        settings.rounds.in_words(),
+        f"speed_up: the median over rounds of {entries[0].name}'s time over the target's",
+        "start-up: from starting the process to the loaded target, files in the page cache; peak "
+        "memory: the process's largest resident set, libraries included",
+    ]
+    return TargetReport(
+        title=f"Latency of {', '.join(targets)}",
+        settings=settings.model_copy(update={"targets": tuple(targets)}),
+        notes=(*method, *found.notes),
+        figures=tuple(found.figures),
+        engines=tuple(engine_name(target) for target in targets.values()),
+        **watch.facts(),
+    )

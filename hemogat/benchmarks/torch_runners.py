@@ -1,0 +1,155 @@
+"""Targets that run in torch: a run directory, and heads with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hemogat.benchmarks.base_models import build_inductive_head
+from hemogat.benchmarks.runners import (
+    check_tokens,
+    noise_windows,
+    random_embeddings,
+    size_mib,
+    text_of,
+    wav_bytes,
+)
+from hemogat.benchmarks.targets import COMPONENTS, Case, HeadTarget, RunTarget
+from hemogat.benchmarks.worker_protocol import Opened
+from hemogat.data.audio import cut_windows, decode_audio
+from hemogat.data.text import TextTokenizer
+from hemogat.errors import ConfigError, IncompleteError
+from hemogat.model.bank import InductiveHead, freeze_bank
+from hemogat.runtime.bundle import Dims
+from hemogat.training.head_names import FULL
+from hemogat.training.run_directory import RunDirectory, head_path
+
+_Call = Callable[[], object]
+
+
+class HeadRunner:
+    """A head with its bank, weights random."""
+
+    def __init__(self, target: HeadTarget, threads: int | None, device: str) -> None:
+        self._device = _set_up(threads, device)
+        shape = target.shape
+        head = build_inductive_head(shape).to(self._device)
+        self._head = _maybe_compiled(head, compiled=target.compiled)
+        self._dims = shape.dims
+        self.opened = Opened(
+            components=("fusion",), gnn=shape.head.gnn, bank_rows=shape.bank_rows, size_mib=None
+        )
+
+    def prepare(self, case: Case) -> _Call:
+        """Make the inputs of a case, and return what runs it once."""
+        return _fusion_call(self._head, case.batch, self._dims, self._device)
+
+
+class RunRunner:
+    """A run directory: its encoders, and its head on the bank of its training split."""
+
+    def __init__(self, target: RunTarget, threads: int | None, device: str) -> None:
+        self._device = _set_up(threads, device)
+        run = RunDirectory.open(target.path)
+        recipe = run.record.recipe
+        self._recipe = recipe
+        train = run.features("train")
+        bank = freeze_bank(run.head(), train.embeddings, recipe.graph, labels=train.labels)
+        head = InductiveHead(run.head(), bank, recipe.graph).eval()
+        self._dims = Dims(
+            audio=train.embeddings.audio.shape[1], text=train.embeddings.text.shape[1]
+        )
+        # A run imported from a checkpoint may have no encoders.
+        with_encoders = (run.path / "audio_encoder").is_dir()
+        modules: dict[str, nn.Module] = {"fusion": head}
+        files = {head_path(run.path, FULL, run.record.best_seed)}
+        if with_encoders:
+            modules |= {"audio_encoder": run.audio_encoder(), "text_encoder": run.text_encoder()}
+            self._tokenizer = TextTokenizer(run.tokenizer_path, recipe.text)
+            files |= {f for name in modules for f in (run.path / name).glob("*.safetensors")}
+        self._modules = {
+            name: _maybe_compiled(module.to(self._device), compiled=target.compiled)
+            for name, module in modules.items()
+        }
+        config = recipe.head
+        self.opened = Opened(
+            components=COMPONENTS if with_encoders else ("fusion",),
+            gnn="none" if config.modules == "no_gnn" else config.gnn,
+            bank_rows=len(bank.embeddings),
+            size_mib=size_mib(files),
+        )
+
+    def prepare(self, case: Case) -> _Call:
+        """Make the inputs of a case, and return what runs it once."""
+        fuse = self._modules["fusion"]
+        if case.component == "fusion":
+            return _fusion_call(fuse, case.batch, self._dims, self._device)
+        windows = torch.from_numpy(noise_windows(case.windows)).to(self._device)
+        tokens = check_tokens(self._tokenizer.encode(text_of(case.tokens)), case.tokens)
+        ids = torch.from_numpy(tokens.input_ids).expand(case.batch, -1).to(self._device)
+        mask = torch.from_numpy(tokens.attention_mask).expand(case.batch, -1).to(self._device)
+        if case.component == "audio_encoder":
+            every = windows.repeat(case.batch, 1)
+            return self._waiting(lambda: self._heard(every, case.batch))
+        if case.component == "text_encoder":
+            return self._waiting(lambda: self._modules["text_encoder"](ids, mask))
+        wav, text = wav_bytes(case.windows), text_of(case.tokens)
+        return self._waiting(lambda: self._end_to_end([wav] * case.batch, [text] * case.batch))
+
+    def _end_to_end(self, audio: list[bytes], texts: list[str]) -> object:
+        config = self._recipe.audio
+        cut = [cut_windows(decode_audio(a, config), config.window_samples) for a in audio]
+        tokens = [self._tokenizer.encode(text) for text in texts]
+        device = self._device
+        heard = self._heard(torch.cat([torch.from_numpy(w) for w in cut]).to(device), len(cut))
+        written = self._modules["text_encoder"](
+            torch.stack([torch.from_numpy(t.input_ids) for t in tokens]).to(device),
+            torch.stack([torch.from_numpy(t.attention_mask) for t in tokens]).to(device),
+        )
+        present = torch.ones(len(cut), 2, dtype=torch.bool, device=device)
+        return self._modules["fusion"](heard, written, present).probabilities.cpu()
+
+    def _heard(self, windows: Tensor, batch: int) -> Tensor:
+        """Return the mean over each utterance's windows; all have equally many."""
+        encoded: Tensor = self._modules["audio_encoder"](windows)
+        return encoded.reshape(batch, -1, encoded.shape[1]).mean(dim=1)
+
+    def _waiting(self, call: _Call) -> _Call:
+        return _waiting(call, self._device)
+
+
+def _fusion_call(head: nn.Module, batch: int, dims: Dims, device: torch.device) -> _Call:
+    feeds = [torch.from_numpy(a).to(device) for a in random_embeddings(batch, dims).values()]
+    return _waiting(lambda: head(*feeds), device)
+
+
+def _waiting(call: _Call, device: torch.device) -> _Call:
+    """Return what calls without gradients and waits until the device has finished."""
+
+    @torch.inference_mode()
+    def run() -> None:
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def _set_up(threads: int | None, device: str) -> torch.device:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device {device}: torch runs on cpu or cuda[:n]")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise IncompleteError(f"device {device}: torch finds no CUDA device; use --device cpu")
+    if kind == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def _maybe_compiled(module: nn.Module, *, compiled: bool) -> Any:
+    return torch.compile(module) if compiled else module

@@ -1,0 +1,233 @@
+"""``hemogat bench latency``: how long a bundle takes to answer, and targets side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from hemogat.cli.extras import needs
+from hemogat.cli.numbers import whole_numbers, words
+from hemogat.cli.output import JsonOption, print_json, print_table, remark
+from hemogat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hemogat.benchmarks.report import BenchReport
+
+_Axes = dict[str, tuple[str, ...] | tuple[int, ...]]
+_Tables = list[tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]]
+
+_LATEST = "latest bundle"
+
+
+def latency(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET...",
+            help="BUNDLE, BUNDLE:onnx-int8, RUN, RUN:compile, grpc://host:port.",
+            show_default=_LATEST,
+        ),
+    ] = None,
+    component: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="audio_encoder, text_encoder, fusion, end_to_end; several: repeat, or commas.",
+            show_default="end_to_end",
+        ),
+    ] = None,
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N", help="Utterances per call; several.", show_default="1"),
+    ] = None,
+    windows: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N", help="Seconds of audio each; several.", show_default="1"),
+    ] = None,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N", help="Tokens of text each; several.", show_default="16"),
+    ] = None,
+    threads: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N", help="Threads that one graph may use; several.", show_default="all cores"
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where targets run: cpu, cuda[:n], auto.")] = "cpu",
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Turns of each target.", show_default="30; --preset: 50"
+        ),
+    ] = None,
+    utterances: Annotated[
+        int, typer.Option(min=1, metavar="N", help="One BUNDLE: how many to time.")
+    ] = 200,
+    triton: Annotated[
+        bool, typer.Option(help="One BUNDLE: through a Triton server too, started for that.")
+    ] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write the report to, as JSON and Markdown.", show_default=False
+        ),
+    ] = None,
+    preset: Annotated[
+        Literal["base"] | None,
+        typer.Option(
+            help="Instead of targets: wav2vec2-base and BERT-base with random weights, in torch "
+            "and in every engine and precision that runs here.",
+            show_default=False,
+        ),
+    ] = None,
+    bank_rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N",
+            help="With --preset: a larger bank to time the fusion graph against; several.",
+            show_default="44070",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report latency: of one bundle by stage, or of several targets side by side.
+
+    One BUNDLE: its golden cases, in process and through Triton, stage by stage.
+    Anything else: every target in a fresh process, taking turns on the same
+    made-up input. With --preset, engines are built in a temporary folder (8 GB)
+    and compared.
+    """
+    given = tuple(targets or ())
+    axes: _Axes = {
+        "component": words(component),
+        "batch": whole_numbers("--batch", batch),
+        "windows": whole_numbers("--windows", windows),
+        "tokens": whole_numbers("--tokens", tokens),
+    }
+    limits = whole_numbers("--threads", threads)
+    if preset is not None:
+        banks = whole_numbers("--bank-rows", bank_rows) or (44_070,)
+        _refuse_with_preset(given, axes)
+        report, tables = _preset(rounds or 50, _single(limits), banks, out)
+    elif _one_bundle(given) and not any(axes.values()) and len(limits) < 2:
+        report, tables = _bundle(given, utterances, _single(limits), out, triton=triton)
+    else:
+        report, tables = _side_by_side(given, axes, limits, device, rounds or 30, out)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    for left, right, rows in tables:
+        print_table(left, right, rows)
+        typer.echo()
+    for condition in report.conditions():
+        typer.echo(f"- {condition}")
+
+
+def _side_by_side(
+    given: tuple[str, ...],
+    axes: _Axes,
+    threads: tuple[int, ...],
+    device: str,
+    rounds: int,
+    out: Path | None,
+) -> tuple[BenchReport, _Tables]:
+    from hemogat.config import parse_settings
+    from hemogat.progress import Progress
+
+    with needs("serve"):
+        from hemogat.benchmarks.side_by_side_tables import (
+            latency_table,
+            process_table,
+            write_tables,
+        )
+        from hemogat.benchmarks.target_latency import TargetSettings, measure_targets
+
+    raw = {name: values for name, values in axes.items() if values} | {
+        "targets": given or (str(_latest_bundle()),),
+        "threads": threads or (None,),
+        "device": device,
+        "rounds": {"rounds": rounds},
+    }
+    settings = parse_settings(TargetSettings, raw, source="bench latency")
+    report = measure_targets(settings, Progress(visible=True))
+    tables = (latency_table(report.figures), process_table(report.figures))
+    if out is not None:
+        remark(f"report: {write_tables(report, tables, out, report.conditions_in_name())}")
+    return report, [(left, right, list(rows)) for left, right, rows in tables]
+
+
+def _bundle(
+    given: tuple[str, ...], utterances: int, threads: int | None, out: Path | None, *, triton: bool
+) -> tuple[BenchReport, _Tables]:
+    from hemogat.progress import Progress
+
+    with needs("serve"):
+        from hemogat.benchmarks.bundle_latency import measure_bundle
+        from hemogat.benchmarks.latency import LatencySettings
+        from hemogat.benchmarks.latency_report import TABLE_COLUMNS, write_report
+
+    report = measure_bundle(
+        Path(given[0]) if given else _latest_bundle(),
+        settings=LatencySettings(utterances=utterances, threads=threads),
+        triton=triton,
+        progress=Progress(visible=True),
+    )
+    if out is not None:
+        remark(f"report: {write_report(report, out)}")
+    return report, [(TABLE_COLUMNS[:2], TABLE_COLUMNS[2:], report.table_rows())]
+
+
+def _preset(
+    rounds: int, threads: int | None, banks: tuple[int, ...], out: Path | None
+) -> tuple[BenchReport, _Tables]:
+    import tempfile
+
+    from hemogat.config import parse_settings
+    from hemogat.progress import Progress
+
+    with needs("export"):
+        from hemogat.benchmarks.engine_latency import measure_engines
+        from hemogat.benchmarks.engine_report import EngineSettings, write_engine_report
+        from hemogat.benchmarks.latency_report import TABLE_COLUMNS
+
+    raw = {"rounds": rounds, "threads": threads, "larger_banks": banks}
+    settings = parse_settings(EngineSettings, raw, source="bench latency --preset")
+    with tempfile.TemporaryDirectory(prefix="hemogat-bench-") as folder:
+        report = measure_engines(settings, Path(folder), Progress(visible=True))
+    if out is not None:
+        remark(f"report: {write_engine_report(report, out)}")
+    ratios = report.ratio_columns()
+    return report, [
+        (ratios[:1], ratios[1:], report.ratio_rows()),
+        (TABLE_COLUMNS[:2], TABLE_COLUMNS[2:], report.table_rows()),
+    ]
+
+
+def _one_bundle(given: tuple[str, ...]) -> bool:
+    """Say whether a single bundle is meant, with its engine left open."""
+    if len(given) != 1:
+        return not given
+    path = Path(given[0])
+    return path.exists() and not (path / "run.json").is_file()
+
+
+def _latest_bundle() -> Path:
+    from hemogat.workspace import find_latest
+
+    found = find_latest("bundle.json")
+    remark(f"{_LATEST}: {found}")
+    return found
+
+
+def _single(threads: tuple[int, ...]) -> int | None:
+    return threads[0] if threads else None
+
+
+def _refuse_with_preset(given: tuple[str, ...], axes: _Axes) -> None:
+    if given:
+        raise ConfigError(f"expected targets or --preset, found both ({', '.join(given)})")
+    found = ", ".join(f"--{name}" for name, values in axes.items() if values)
+    if found:
+        raise ConfigError(f"{found}: is for targets; --preset measures 1 window and 16 tokens")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hemogat.benchmarks.cost import variant_costs
+from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.gnn import GnnReport, GnnSettings, measure_gnn
+from hemogat.benchmarks.gnn_tables import gnn_tables
+from hemogat.benchmarks.gnn_variants import base_variants, variants_of_runs
+from hemogat.benchmarks.rounds import RoundSettings
+from hemogat.benchmarks.targets import HeadShape
+from hemogat.config import GraphConfig, HeadConfig
+from hemogat.errors import ConfigError, InputError
+from hemogat.runtime.bundle import Dims
+
+FEW = RoundSettings(rounds=2, turn_runs=2, warm_up_limit_s=0.1)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> GnnReport:
+    variants = variants_of_runs([f"gat={tiny_run}"])
+    settings = GnnSettings(
+        engines=("onnx-fp32", "openvino-fp32"), bank_rows=(24, 48), nodes=7, rounds=FEW
+    )
+    return measure_gnn(variants, settings, tmp_path_factory.mktemp("gnn"))
+
+
+def of(report: GnnReport, target: str, metric: str) -> list[Figure]:
+    return [f for f in report.figures if (f.target, f.metric) == (target, metric)]
+
+
+def test_every_engine_is_timed_against_every_bank(report: GnnReport) -> None:
+    for engine in ("onnx-fp32", "openvino-fp32"):
+        assert [f.axes["bank_rows"] for f in of(report, engine, "p50")] == [24, 48]
+        assert all(f.axes["gnn"] == "gat" for f in of(report, engine, "p50"))
+    assert len(of(report, "openvino-fp32", "speed_up")) == 2
+    assert len({figure.key for figure in report.figures}) == len(report.figures)
+
+
+def test_a_run_gives_sizes_and_accuracy(report: GnnReport) -> None:
+    (accuracy,) = of(report, "model", "accuracy")
+    assert 0 <= accuracy.value <= 100
+    (head,), (total,) = of(report, "model", "head_parameters"), of(report, "model", "parameters")
+    assert 0 < head.value < total.value
+    (macs,), (per_node,) = of(report, "model", "macs"), of(report, "model", "head_macs")
+    assert macs.value > 7 * per_node.value
+
+
+def test_the_table_is_table_5_with_latency(report: GnnReport) -> None:
+    table, timed, processes = gnn_tables(report)
+    assert table.left == ("layers",)
+    assert table.right[:2] == ("accuracy %", "weighted F1 %")
+    assert table.right[-2:] == ("onnx-fp32 ms", "openvino-fp32 ms")
+    ((layers, *cells),) = table.rows
+    assert layers == "gat"
+    assert all(float(cell) >= 0 for cell in cells)
+    assert timed.left == ("target", "component", "bank_rows")
+    assert len(timed.rows) == len(processes.rows) == 4
+
+
+def test_the_base_variants_cost_what_bench_cost_counts() -> None:
+    counted = {cost.gnn: cost for cost in variant_costs()}
+    for variant in base_variants():
+        assert variant.encoders is not None
+        assert variant.shape.dims == Dims(audio=768, text=768)
+        assert variant.encoders.params == counted[variant.gnn].encoder_params
+    assert len(counted) == 3
+
+
+def test_runs_that_do_not_fit_are_refused(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a run with gcn, found one with gat"):
+        variants_of_runs([f"gcn={tiny_run}"])
+    with pytest.raises(ConfigError, match=r"gat\|gcn\|sage=RUN"):
+        variants_of_runs([f"gin={tiny_run}", f"gat={tiny_run}"])
+    with pytest.raises(ConfigError, match="each kind of layer once"):
+        variants_of_runs([f"gat={tiny_run}", f"gat={tiny_run}"])
+    with pytest.raises(InputError, match="hemogat study gnn"):
+        variants_of_runs([str(tiny_run)])
+
+
+def test_a_bank_smaller_than_the_neighbourhood_is_refused(tmp_path: Path) -> None:
+    from hemogat.benchmarks.gnn_variants import Variant
+
+    shape = HeadShape(
+        dims=Dims(audio=4, text=4),
+        head=HeadConfig(hidden=8, heads=2),
+        graph=GraphConfig(k_audio=2, k_text=3),
+    )
+    with pytest.raises(ConfigError, match="--bank-rows 3: expected more than the 3 neighbours"):
+        measure_gnn([Variant(shape, None, {})], GnnSettings(bank_rows=(3,)), tmp_path)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hemogat.benchmarks.rounds import RoundSettings
+from hemogat.benchmarks.side_by_side_tables import latency_table, process_table, report_markdown
+from hemogat.benchmarks.target_latency import TargetReport, TargetSettings, measure_targets
+from hemogat.benchmarks.targets import BundleTarget, Case, ServedTarget
+from hemogat.benchmarks.worker_link import WorkerLink
+from hemogat.errors import BundleError, ConfigError, HemogatError, UnavailableError
+
+FEW = RoundSettings(rounds=3, turn_runs=2, warm_up_limit_s=0.1)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_bundle: Path, tiny_run: Path) -> TargetReport:
+    return measure_targets(
+        TargetSettings(
+            targets=(f"{tiny_bundle}:onnx-fp32", str(tiny_run)),
+            component=("audio_encoder", "text_encoder", "fusion", "end_to_end"),
+            windows=(1, 2),
+            threads=(1,),
+            rounds=FEW,
+        )
+    )
+
+
+def test_every_target_has_every_case(report: TargetReport) -> None:
+    medians = {
+        (f.target, f.axes["component"], f.axes.get("windows"))
+        for f in report.figures
+        if f.metric == "p50"
+    }
+    cases = [("audio_encoder", 1), ("audio_encoder", 2), ("text_encoder", None), ("fusion", None)]
+    cases += [("end_to_end", 1), ("end_to_end", 2)]
+    assert medians == {(t, *case) for t in ("onnx-fp32", "torch-eager") for case in cases}
+    for figure in report.figures:
+        if figure.low is not None and figure.high is not None:
+            assert 0 < figure.low <= figure.high
+    assert len({figure.key for figure in report.figures}) == len(report.figures)
+
+
+def test_ratios_are_to_the_first_target(report: TargetReport) -> None:
+    ratios = [f for f in report.figures if f.metric == "speed_up"]
+    assert {f.target for f in ratios} == {"torch-eager"}
+    assert len(ratios) == 6
+
+
+def test_processes_are_weighed(report: TargetReport) -> None:
+    of_process = {(f.target, f.metric): f for f in report.figures if "component" not in f.axes}
+    for metric in ("start_up", "size"):
+        assert of_process["onnx-fp32", metric].value > 0
+    small, large = (of_process[t, "peak_memory"].value for t in ("onnx-fp32", "torch-eager"))
+    assert small < large / 2  # no torch in the process that runs a bundle
+    assert of_process["onnx-fp32", "size"].axes == {"threads": 1, "gnn": "gat", "bank_rows": 24}
+
+
+def test_the_report_reads_well_and_names_no_place(report: TargetReport) -> None:
+    table = latency_table(report.figures)
+    assert table.left == ("target", "component", "windows")
+    assert len(table.rows) == 12
+    assert len(process_table(report.figures).rows) == 2
+    text = report_markdown(report, [table])
+    assert "| onnx-fp32 | end_to_end | 2 |" in text
+    assert "warm-up until" in text
+    assert "/tiny" not in report.to_json()
+    assert TargetReport.model_validate_json(report.to_json()) == report
+
+
+def test_what_a_worker_refuses_is_raised_here(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is not a bundle"):
+        WorkerLink("x", BundleTarget(path=tmp_path, engine="onnx", precision="fp32"))
+    link = WorkerLink("x", BundleTarget(path=tiny_bundle, engine="onnx", precision="fp32"))
+    with pytest.raises(ConfigError, match="pads such a text to 32"):
+        link.run(Case(component="text_encoder", tokens=20), untimed=0, timed=1)
+    assert len(link.run(Case(component="fusion", batch=3), untimed=1, timed=2).times_ms) == 2
+    assert not link.close().torch_loaded
+
+
+def test_a_worker_that_dies_is_told_of(tiny_bundle: Path) -> None:
+    link = WorkerLink("x", BundleTarget(path=tiny_bundle, engine="onnx", precision="fp32"))
+    link._process.kill()
+    with pytest.raises(HemogatError, match="x: the process that measured it ended with code -9"):
+        link.run(Case(), untimed=0, timed=1)
+    link.stop()
+
+
+def test_a_server_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UnavailableError):
+        WorkerLink("x", ServedTarget(url="grpc://127.0.0.1:9"))
