@@ -29,6 +29,9 @@ Better = Literal["lower", "higher", "neither"]
 P50 = "p50"
 END_TO_END = "end_to_end"
 
+_COUNTED: frozenset[Unit] = frozenset({"count", "MAC", "B", "MAC/B"})
+_COUNTED_METRICS = frozenset({"size"})
+
 
 class Figure(Settings):
     """One number of a report.
@@ -53,3 +56,14 @@ class Figure(Settings):
         """What identifies the figure among those of its report, and in another run's."""
         axes = (f"{name}={value}" for name, value in sorted(self.axes.items()))
         return (self.target, self.metric, self.unit, *axes)
+
+    @property
+    def exact(self) -> bool:
+        """Whether another run must give the same number: it was counted, not measured."""
+        return self.unit in _COUNTED or self.metric in _COUNTED_METRICS
+
+    @property
+    def name(self) -> str:
+        """The figure in words, without its value."""
+        axes = (f"{name} {value}" for name, value in self.axes.items())
+        return ", ".join((f"{self.target} {self.metric}", *axes))

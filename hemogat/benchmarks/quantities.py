@@ -1,0 +1,38 @@
+"""Numbers with units, as tables and pictures print them."""
+
+from __future__ import annotations
+
+from hemogat.benchmarks.figures import Figure, Unit
+
+_DIGITS = 3
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_PREFIXED: frozenset[Unit] = frozenset({"MAC", "MAC/s", "B", "B/s", "count"})
+
+
+def quantity(value: float, unit: Unit) -> str:
+    """Return a number with its unit, to three digits: "12.3 ms", "11.6 M", "6.90 GMAC"."""
+    prefix = ""
+    if unit in _PREFIXED:
+        for size, letter in _PREFIXES:
+            if abs(value) >= size:
+                value, prefix = value / size, letter
+                break
+    suffix = prefix + {"count": "", "ratio": ""}.get(unit, unit)
+    return f"{number(value)} {suffix}".rstrip()
+
+
+def number(value: float) -> str:
+    """Return a number to three digits, without an exponent: 1234, 12.3, 0.0123, 7."""
+    if value == int(value) and abs(value) < 10**_DIGITS:
+        return str(int(value))
+    decimals = 0
+    while decimals < 9 and abs(value) * 10**decimals < 10 ** (_DIGITS - 1):
+        decimals += 1
+    return f"{value:.{decimals}f}"
+
+
+def interval(figure: Figure) -> str:
+    """Return the bounds of a figure's interval; nothing where it has none."""
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{number(figure.low)} to {number(figure.high)}"

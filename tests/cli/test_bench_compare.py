@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.noise import RunWatch
+from hemogat.benchmarks.report import BenchReport
+from hemogat.cli.main import app
+
+
+def write(path: Path, audio_ms: float, fusion_ms: float) -> str:
+    report = BenchReport(
+        **RunWatch().facts(),
+        kind="latency",
+        title="Latency of demo",
+        settings={"rounds": 3},
+        figures=(
+            Figure(
+                target="onnx", metric="p50", unit="ms", value=audio_ms,
+                low=audio_ms - 1, high=audio_ms + 1, axes={"component": "audio_encoder"},
+            ),
+            Figure(
+                target="onnx", metric="p50", unit="ms", value=fusion_ms,
+                low=fusion_ms - 1, high=fusion_ms + 1, axes={"component": "fusion"},
+            ),
+            Figure(target="onnx", metric="start_up", unit="s", value=fusion_ms),
+        ),
+    )  # fmt: skip
+    path.write_text(report.to_json())
+    return str(path)
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> tuple[str, str]:
+    return write(tmp_path / "a.json", 50, 10), write(tmp_path / "b.json", 50.5, 12.5)
+
+
+def compare(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["bench", "compare", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_it_shows_what_noise_does_not_explain(reports: tuple[str, str]) -> None:
+    code, out, _ = compare(*reports)
+    assert code == 0
+    (row,) = (line for line in out.splitlines() if line.startswith("onnx"))
+    assert row.split()[-1] == "worse"
+    assert "component fusion" in row
+    assert "+25.0 %" in row
+    assert "3 figures in both: 1 worse; 1 within noise; 1 measured once" in out
+
+
+def test_all_shows_the_rest_too(reports: tuple[str, str]) -> None:
+    _, out, _ = compare(*reports, "--all")
+    assert len([line for line in out.splitlines() if line.startswith("onnx")]) == 3
+
+
+@pytest.mark.parametrize(("tolerated", "code"), [("10%", 1), ("20", 1), ("30%", 0)])
+def test_a_regression_beyond_the_tolerated_fails(
+    reports: tuple[str, str], tolerated: str, code: int
+) -> None:
+    found, _, err = compare(*reports, "--fail-on-regression", tolerated)
+    assert found == code
+    assert ("1 of 3 figures got worse by more than" in err) == (code == 1)
+
+
+def test_what_got_better_does_not_fail(reports: tuple[str, str]) -> None:
+    assert compare(*reversed(reports), "--fail-on-regression", "0%")[0] == 0
+
+
+def test_as_json(reports: tuple[str, str]) -> None:
+    code, out, _ = compare(*reports, "--json", "--fail-on-regression", "10%")
+    assert code == 1
+    verdicts = [change["verdict"] for change in json.loads(out)["changes"]]
+    assert verdicts == ["within noise", "worse", "unknown"]
+
+
+def test_what_cannot_be_compared_is_refused(reports: tuple[str, str], tmp_path: Path) -> None:
+    code, _, err = compare(*reports, "--fail-on-regression", "much")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "expected a percentage" in err
+    code, _, err = compare(reports[0], str(tmp_path / "none.json"))
+    assert code == 1
+    assert "none.json: cannot be read" in err
