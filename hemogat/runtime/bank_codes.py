@@ -14,6 +14,9 @@ from hemogat.runtime.bank_search import Candidates, Floats, Ints, Scan, normalis
 _LEVELS = 127
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _AT_ONCE = 16_384  # rows that are in memory as fp32 while codes are made
+# Candidates of an exact search: in a larger bank more rows are near. Too few cost a second scan.
+_FIRST = (32, 256)
+_ROWS_PER_CANDIDATE = 128
 _TRAINED_ON = 48  # rows per cluster
 _KMEANS = {"niter": 8, "spherical": True, "seed": 0, "min_points_per_centroid": 1}
 _RECALL = 0.995  # of the ten nearest, by which the number of clusters to look into is chosen
@@ -32,10 +35,10 @@ class CodeScan(Scan):
         IncompleteError: faiss is not installed.
     """
 
-    first = 256
-
     def __init__(self, embeddings: Floats, rows: Ints) -> None:
         faiss = require("faiss", extra="search")
+        fewest, most = _FIRST
+        self.first = min(max(fewest, len(rows) // _ROWS_PER_CANDIDATE), most)
         self._step = _step(_largest(embeddings, rows))
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         metric = faiss.METRIC_INNER_PRODUCT

@@ -22,6 +22,7 @@ from hemogat.errors import ConfigError
 from hemogat.runtime.bank_tensors import Tensors
 
 APPROXIMATE_FROM_ROWS = 100_000
+_THREADS_FROM_ROWS = 20_000
 _MORE = 8  # times as many, where those did not settle it
 _ROUNDING = 1e-5  # of a fp32 dot product of unit vectors, summed in any order
 
@@ -157,11 +158,14 @@ class BankSearch:
             scan = _scan(tensors, modality, rows, mode)
             self.scans[modality] = scan
             self._searches.append(ModalitySearch(tensors[modality], rows, scan, k))
+        # Waking a thread takes longer than a scan of few rows.
+        self._large = max(len(tensors[f"{m}_rows"]) for m in MODALITIES) >= _THREADS_FROM_ROWS
         self._pool = ThreadPoolExecutor(len(MODALITIES), thread_name_prefix="bank-search")
 
     def __call__(self, audio: Floats, text: Floats, present: NDArray[np.bool_]) -> Neighbours:
         """Link utterances to bank rows: [B, d_a], [B, d_t], bool [B, 2]."""
-        found = list(self._pool.map(self._search, self._searches, self._k, (audio, text)))
+        together = self._pool.map if self._large else map
+        found = list(together(self._search, self._searches, self._k, (audio, text)))
         return _union(*found[0], *found[1], present)
 
     @staticmethod
