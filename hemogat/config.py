@@ -287,7 +287,7 @@ def parse_settings(kind: type[SettingsT], raw: object, *, source: str) -> Settin
         return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        where = " ".join(".".join(map(str, first["loc"])).split()) or "the whole file"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ConfigError(
             f"{source}: {where}: {first['msg']}, found {first['input']!r:.80}{more}"

@@ -1,7 +1,14 @@
-"""Writing files so that a crash leaves the old state or the new one, never half of it."""
+"""Writing files so that a crash leaves the old state or the new one, never half of it.
+
+What is renamed into place has been forced to the disk before (fsync), and so is the folder that
+holds the new name: a rename can reach the disk before the content does, and then a power loss
+would leave the new name with nothing in it.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hemogat.errors import InputError
+
+_AT_FDCWD = -100  # paths are relative to the current folder; both from linux/fcntl.h, linux/fs.h
+_RENAME_EXCHANGE = 2
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -24,8 +34,11 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a server's user out
         os.replace(temporary, path)
-    except BaseException:
+        sync(path.parent)
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which file it had no room for
         raise
 
 
@@ -45,7 +58,7 @@ def folder_written_whole(path: Path, *, replace_if_has: str | None = None) -> It
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        _make_readable(temporary)
+        _settle(temporary)
         _swap_in(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -76,8 +89,27 @@ def move_into_place(filled: Path, path: Path, *, replace_if_has: str | None = No
         InputError: ``path`` exists and is something else, or cannot be replaced.
     """
     check_replaceable(path, replace_if_has=replace_if_has)
-    _make_readable(filled)
+    _settle(filled)
     _swap_in(filled, path.absolute())
+
+
+def replace_synced(temporary: Path, path: Path) -> None:
+    """Rename a file that some library wrote to ``path``, its content on the disk first."""
+    sync(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems know no such thing
+            raise
+    finally:
+        os.close(handle)
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -89,11 +121,15 @@ def copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _make_readable(folder: Path) -> None:
-    """Let other users read, such as a server's: mkdtemp and safetensors keep them out."""
-    for path in (folder, *folder.rglob("*")):
+def _settle(folder: Path) -> None:
+    """Force all of a folder to the disk, and let other users read it, such as a server's.
+
+    mkdtemp and safetensors keep them out.
+    """
+    for path in (*folder.rglob("*"), folder):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
+            sync(path)
 
 
 def _holds(path: Path, name: str | None) -> bool:
@@ -103,7 +139,29 @@ def _holds(path: Path, name: str | None) -> bool:
 def _swap_in(temporary: Path, path: Path) -> None:
     if not path.exists():
         os.rename(temporary, path)
-        return
+    elif _exchange(temporary, path):
+        shutil.rmtree(temporary, ignore_errors=True)  # now the old one
+    else:
+        _swap_in_two_steps(temporary, path)
+    sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap names in one step; False where the system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2  # glibc 2.28
+    except AttributeError:
+        return False
+    names = (os.fsencode(one), os.fsencode(other))
+    if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS):  # this file system cannot
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _swap_in_two_steps(temporary: Path, path: Path) -> None:
     old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
     try:
         os.rename(path, old / path.name)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from hemogat.model.writing import writing
 from hemogat.runtime.bank_tensors import tensor_places
 
 MODEL_FILE = "model.onnx"
@@ -54,7 +55,8 @@ def write_bank(model: ir.Model, tensors: Mapping[str, NDArray[Any]], folder: Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / BANK_FILE
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    with writing(path):
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
     for name, (_, shape, begin, end) in tensor_places(path).items():
         value = model.graph.initializers.get(BANK_PREFIX + name)
         if value is None or value.const_value is None:

@@ -19,6 +19,7 @@ from hemogat.errors import ConfigError
 from hemogat.model.partial_training import PartlyTrained, last_layers
 from hemogat.model.pretrained import load_pretrained, load_saved, quiet_transformers
 from hemogat.model.torchaudio_encoders import load_bundle
+from hemogat.model.writing import writing
 
 AUDIO_MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
 _ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert")
@@ -171,7 +172,8 @@ def load_text_encoder(folder: Path, text: TextConfig) -> TextEncoder:
 def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
     """Write weights (safetensors) and configuration into ``folder``."""
     quiet_transformers()
-    encoder.backbone.save_pretrained(folder)
+    with writing(folder):
+        encoder.backbone.save_pretrained(folder)
 
 
 def _small_wav2vec2(size: Wav2Vec2Size) -> PreTrainedModel:

@@ -6,14 +6,13 @@ left out; it does not prove who made the bundle.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
+import pydantic_core
 from pydantic import AfterValidator, Field, ValidationError
 
 from hemogat.config import (
@@ -29,23 +28,18 @@ from hemogat.contract import Engine as Engine  # named again: part of this modul
 from hemogat.contract import Modality
 from hemogat.contract import Precision as Precision
 from hemogat.errors import BundleError
+from hemogat.runtime.bundle_sums import SUMS_FILE as SUMS_FILE
+from hemogat.runtime.bundle_sums import inside, verify_files
+from hemogat.runtime.bundle_sums import sha256_of as sha256_of
+from hemogat.runtime.bundle_sums import write_sums as write_sums
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.json"
-SUMS_FILE = "SHA256SUMS"
-_HASHED_AT_ONCE_BYTES = 2**20
 
 GraphName = Literal["audio_encoder", "text_encoder", "fusion"]
 
 
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in path or not parts.parts:
-        raise ValueError(f"must be a relative path inside the bundle, found {path!r}")
-    return path
-
-
-InnerPath = Annotated[str, AfterValidator(_inside)]
+InnerPath = Annotated[str, AfterValidator(inside)]
 
 
 class Dims(Settings):
@@ -146,7 +140,7 @@ class Bundle:
         try:
             manifest = _read_manifest(folder)
             if verify:
-                _verify(folder, manifest)
+                verify_files(folder, _referenced(manifest))
         except OSError as error:
             raise BundleError(f"{error.filename}: cannot be read ({error.strerror})") from error
         return cls(folder, manifest)
@@ -226,27 +220,6 @@ class Bundle:
             raise BundleError(f"{path}: {reason}; export the bundle again") from error
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASHED_AT_ONCE_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_sums(folder: Path) -> None:
-    """Write ``SHA256SUMS`` over every file below ``folder``."""
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in _files(folder)]
-    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
-
-
-def _files(folder: Path) -> list[str]:
-    """Return every file below ``folder`` but its list of hashes, by the path inside."""
-    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return sorted(name for name in names if name != SUMS_FILE)
-
-
 def _read_manifest(folder: Path) -> BundleManifest:
     path = folder / MANIFEST_FILE
     if not path.is_file():
@@ -254,7 +227,7 @@ def _read_manifest(folder: Path) -> BundleManifest:
             f"{folder}: is not a bundle (no {MANIFEST_FILE} in it); make one with: hemogat export"
         )
     try:
-        raw = json.loads(path.read_bytes())
+        raw = pydantic_core.from_json(path.read_bytes())  # not json, which nesting overflows
     except ValueError as error:
         raise BundleError(f"{path}: is not JSON ({error}); export the bundle again") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
@@ -267,38 +240,8 @@ def _read_manifest(folder: Path) -> BundleManifest:
         return BundleManifest.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = " ".join(".".join(map(str, first["loc"])).split())  # a key may hold line breaks
         raise BundleError(f"{path}: {where}: {first['msg']}; export the bundle again") from error
-
-
-def _verify(folder: Path, manifest: BundleManifest) -> None:
-    sums = _read_sums(folder / SUMS_FILE)
-    # What is there counts too: a graph's external data is named in the graph alone.
-    unlisted = sorted({*_referenced(manifest), *_files(folder)} - sums.keys())
-    if unlisted:
-        raise BundleError(
-            f"{folder}: {unlisted[0]} is not in {SUMS_FILE}; remove it or export the bundle again"
-        )
-    for name, expected in sums.items():
-        path = folder / name
-        if not path.is_file():
-            raise BundleError(f"{path}: is missing; copy or export the bundle again")
-        if sha256_of(path) != expected:
-            raise BundleError(
-                f"{path}: is altered (its SHA-256 is not the one in {SUMS_FILE}); "
-                f"copy or export the bundle again"
-            )
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        pairs = [line.split("  ", 1) for line in lines]
-        return {_inside(name): digest for digest, name in pairs}
-    except OSError as error:
-        raise BundleError(f"{path}: is missing; copy or export the bundle again") from error
-    except ValueError as error:
-        raise BundleError(f"{path}: is not a list of hashes ({error})") from error
 
 
 def _referenced(manifest: BundleManifest) -> tuple[str, ...]:

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from hemogat.data.audio import cut_windows
 from hemogat.data.text import TokenizedText, batch_tokens
+from hemogat.files import replace_synced
 from hemogat.model.bank import Embeddings
 from hemogat.model.encoders import AudioEncoder, TextEncoder
+from hemogat.model.writing import writing
 from hemogat.progress import Progress, Stage
 from hemogat.training.preparation import PreparedRow
 from hemogat.training.processes import share
@@ -54,8 +56,9 @@ class FeatureCache:
         """Keep a shard."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self._path(key).with_suffix(f".{os.getpid()}")
-        save_file({"embeddings": embeddings.contiguous()}, temporary)
-        os.replace(temporary, self._path(key))
+        with writing(temporary):
+            save_file({"embeddings": embeddings.contiguous()}, temporary)
+        replace_synced(temporary, self._path(key))
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hemogat.config import OptimiserConfig
+from hemogat.errors import BundleError
+from hemogat.files import replace_synced
+from hemogat.model.writing import writing
 from hemogat.progress import Stage
 
 CHECKPOINT_EVERY_S = 30.0
@@ -155,19 +157,26 @@ def _save(trainee: Trainee, at: _Progress, path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with writing(temporary):
+        torch.save(state, temporary)
+    replace_synced(temporary, path)
 
 
 def _restore(trainee: Trainee, path: Path | None) -> _Progress | None:
     if path is None or not path.exists():
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    trainee.model.load_state_dict(state["model"])
-    trainee.companion.load_state_dict(state["companion"])
-    trainee.optimiser.load_state_dict(state["optimiser"])
-    trainee.schedule.load_state_dict(state["schedule"])
-    return _Progress(**state["progress"])
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        trainee.model.load_state_dict(state["model"])
+        trainee.companion.load_state_dict(state["companion"])
+        trainee.optimiser.load_state_dict(state["optimiser"])
+        trainee.schedule.load_state_dict(state["schedule"])
+        return _Progress(**state["progress"])
+    except Exception as error:  # torch names none, and a damaged file can raise anything
+        raise BundleError(
+            f"{path}: is no checkpoint of this stage, or damaged; delete it, and the stage begins "
+            f"anew with --resume"
+        ) from error
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from hemogat.config import HeadConfig, Recipe, Settings
 from hemogat.data.manifest import Split
 from hemogat.errors import BundleError
+from hemogat.files import replace_synced
 from hemogat.model.bank import Embeddings
 from hemogat.model.encoders import (
     AudioEncoder,
@@ -24,6 +24,7 @@ from hemogat.model.encoders import (
     load_text_encoder,
 )
 from hemogat.model.head import FusionHead
+from hemogat.model.writing import writing
 from hemogat.training.head_names import FULL
 from hemogat.training.preparation import SkippedRow
 
@@ -90,7 +91,7 @@ class RunDirectory:
             return cls(Path(path), RunRecord.model_validate_json(file.read_bytes()))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = " ".join(".".join(map(str, first["loc"])).split())
             raise BundleError(f"{file}: {where}: {first['msg']}; train again") from error
 
     @property
@@ -146,7 +147,9 @@ def save_features(folder: Path, embeddings: Embeddings) -> None:
         "text": embeddings.text.contiguous(),
         "present": embeddings.present.contiguous(),
     }
-    save_file(tensors, folder / "features.safetensors")
+    path = folder / "features.safetensors"
+    with writing(path):
+        save_file(tensors, path)
 
 
 def save_head(
@@ -158,8 +161,9 @@ def save_head(
     state = {key: value.contiguous() for key, value in head.state_dict().items()}
     metadata = None if validation_f1 is None else {_VALIDATION_F1: repr(validation_f1)}
     temporary = path.with_suffix(".new")
-    save_file(state, temporary, metadata)
-    os.replace(temporary, path)
+    with writing(temporary):
+        save_file(state, temporary, metadata)
+    replace_synced(temporary, path)
 
 
 def validation_f1(folder: Path, name: str, seed: int) -> float:

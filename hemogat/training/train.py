@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +13,7 @@ from hemogat.config import HeadConfig, Recipe
 from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Manifest, Split, Utterance, read_manifest
 from hemogat.errors import ConfigError
+from hemogat.files import replace_synced
 from hemogat.model.pretrained import save_tokenizer
 from hemogat.model.topk_graph import check_k
 from hemogat.progress import Progress
@@ -142,7 +142,7 @@ def _make_tokenizer(recipe: Recipe, corpus: Manifest, partial: PartialRun) -> in
         else:
             texts = [u.text for u in corpus.split("train") if u.text]
             train_tokenizer(texts, recipe.text_encoder.scratch.vocab_size).save(str(temporary))
-        os.replace(temporary, path)
+        replace_synced(temporary, path)
     partial.accelerator.wait_for_everyone()
     return int(Tokenizer.from_file(str(path)).get_vocab_size())
 

@@ -1,0 +1,86 @@
+"""The hashes of a bundle's files: whole, as they were written, and nothing beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from hemogat.errors import BundleError
+
+SUMS_FILE = "SHA256SUMS"
+_HASHED_AT_ONCE_BYTES = 2**20
+
+
+def inside(path: str) -> str:
+    """Return a path that stays within the folder it is relative to.
+
+    Raises:
+        ValueError: it does not, or could not be said on one line.
+    """
+    parts = PurePosixPath(path)
+    unsafe = parts.is_absolute() or ".." in parts.parts or "\\" in path or not parts.parts
+    if unsafe or not path.isprintable():
+        raise ValueError(f"must be a relative path inside the bundle, found {path!r}")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_AT_ONCE_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over every file below ``folder``."""
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in _files(folder)]
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _files(folder: Path) -> list[str]:
+    """Return every file below ``folder`` but its list of hashes, by the path inside."""
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in names if name != SUMS_FILE)
+
+
+def verify_files(folder: Path, referenced: Iterable[str]) -> None:
+    """Hash every file of a bundle; ``referenced``: what its manifest names.
+
+    Raises:
+        BundleError: a file is missing, altered, not listed, or lies outside of the bundle.
+    """
+    sums = _read_sums(folder / SUMS_FILE)
+    # What is there counts too: a graph's external data is named in the graph alone.
+    unlisted = sorted({*referenced, *_files(folder)} - sums.keys())
+    if unlisted:
+        name = unlisted[0] if unlisted[0].isprintable() else repr(unlisted[0])
+        raise BundleError(
+            f"{folder}: {name} is not in {SUMS_FILE}; remove it or export the bundle again"
+        )
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{path}: is missing; copy or export the bundle again")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(
+                f"{path}: leads out of the bundle; put the file itself there, or export again"
+            )
+        if sha256_of(path) != expected:
+            raise BundleError(
+                f"{path}: is altered (its SHA-256 is not the one in {SUMS_FILE}); "
+                f"copy or export the bundle again"
+            )
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        pairs = [line.split("  ", 1) for line in lines]
+        return {inside(name): digest for digest, name in pairs}
+    except OSError as error:
+        raise BundleError(f"{path}: is missing; copy or export the bundle again") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: is not a list of hashes ({error})") from error
