@@ -57,6 +57,12 @@ def serve(
             "--supervise", help="Start the server again when it or one of its models dies."
         ),
     ] = False,
+    grpc_only: Annotated[
+        bool,
+        typer.Option(
+            "--grpc-only", help="Answer predictions over gRPC alone; HTTP keeps health and facts."
+        ),
+    ] = False,
     log_format: Annotated[
         Literal["text", "json"],
         typer.Option(help="json: one object a line, the server's own output included."),
@@ -84,6 +90,7 @@ def serve(
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
+        http_inference=not grpc_only,
         log_path=log,
         supervise=supervise,
         on_status=on_status,

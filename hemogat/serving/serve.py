@@ -28,6 +28,7 @@ def serve(
     http_port: int | None = 8000,
     grpc_port: int | None = 8001,
     metrics_port: int | None = 8002,
+    http_inference: bool = True,
     log_path: Path | None = None,
     supervise: bool = False,
     on_status: StatusCallback = print,
@@ -45,6 +46,7 @@ def serve(
         http_port: None or 0: any free one; the same for the other two.
         grpc_port: see ``http_port``.
         metrics_port: see ``http_port``.
+        http_inference: answer predictions over HTTP too, not over gRPC alone.
         log_path: where the server's output goes; default: kept only while it runs.
         supervise: start the server again, on the same ports and after a growing delay, when it
             or one of its model processes ends by itself.
@@ -75,6 +77,7 @@ def serve(
             http_port=http_port,
             grpc_port=grpc_port,
             metrics_port=metrics_port,
+            http_inference=http_inference,
             log_path=log_path,
             on_status=on_status,
             on_log=on_log,

@@ -52,6 +52,8 @@ class TritonServer:
         http_port: None or 0: any free one; the same for the other two.
         grpc_port: see ``http_port``.
         metrics_port: see ``http_port``.
+        http_inference: answer predictions over HTTP too, not over gRPC alone; health, metadata
+            and metrics are HTTP's in any case.
         log_path: where the server's output goes; default: a file that goes when the server does.
         ready_timeout_s: how long the models may take to load.
         on_status: called with a line of text for each step of the start.
@@ -66,6 +68,7 @@ class TritonServer:
         http_port: int | None = None,
         grpc_port: int | None = None,
         metrics_port: int | None = None,
+        http_inference: bool = True,
         log_path: Path | None = None,
         ready_timeout_s: float = 120.0,
         on_status: StatusCallback = lambda line: None,
@@ -78,6 +81,7 @@ class TritonServer:
             "gRPC": grpc_port,
             "metrics": metrics_port,
         }
+        self._http_inference = http_inference
         self._log_path = log_path
         self._log = Path(os.devnull)
         self._log_start = 0  # in bytes
@@ -210,7 +214,7 @@ class TritonServer:
             "exit-on-error": "true",
             "strict-readiness": "true",
             "exit-timeout-secs": _DRAIN_S,
-            "http-restricted-api": closed,
+            "http-restricted-api": closed if self._http_inference else f"inference,{closed}",
             "grpc-restricted-protocol": closed,
             "metrics-config": "summary_latencies=true",
             "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",

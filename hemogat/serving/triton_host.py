@@ -1,7 +1,7 @@
-"""Everything that touches ``triton_python_backend_utils``.
+"""What touches ``triton_python_backend_utils``, with ``triton_responses``.
 
-That module exists only inside Triton's Python backend, so this one is imported there alone, by
-the files of ``triton_models``.
+That module exists only inside Triton's Python backend, so these are imported there alone, by the
+files of ``triton_models``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
@@ -36,7 +35,14 @@ from hemogat.serving.settings import (
 from hemogat.serving.triton_engine import open_model, run_requests, threads_per_instance
 from hemogat.serving.triton_entry import Entry, Row
 from hemogat.serving.triton_metrics import RequestMetrics
-from hemogat.serving.triton_stream import Chunk, Streams
+from hemogat.serving.triton_responses import (
+    error_response,
+    invalid,
+    overloaded,
+    response_of,
+    status_of,
+)
+from hemogat.serving.triton_stream import Chunk, StreamId, Streams
 
 MAX_INNER_CALLS = 64  # of one entry process at a time; further ones wait their turn
 
@@ -109,14 +115,18 @@ class RequestHost(ABC, Generic[RequestT]):
         for request in requests:
             sender = request.get_response_sender()
             if refusal := self._admission.enter():
-                self._loop.call_soon_threadsafe(self._finish, sender, _overloaded(refusal), 0.0)
+                self._loop.call_soon_threadsafe(self._finish, sender, overloaded(refusal), 0.0)
                 continue
             try:
                 answer = self._answer(self._read(request), sender)
+            except InputError as error:
+                self._admission.leave()
+                self._loop.call_soon_threadsafe(self._finish, sender, invalid(str(error)), 0.0)
             except BaseException:
                 self._admission.leave()
                 raise
-            asyncio.run_coroutine_threadsafe(answer, self._loop)
+            else:
+                asyncio.run_coroutine_threadsafe(answer, self._loop)
 
     def finalize(self) -> None:
         """Stop the threads; Triton has waited for the requests in flight."""
@@ -136,20 +146,20 @@ class RequestHost(ABC, Generic[RequestT]):
         self._finish(sender, response, time.monotonic() - began_s)
 
     def _finish(self, sender: Any, response: Any, duration_s: float) -> None:
-        self._metrics.finished(_status(response), duration_s)
+        self._metrics.finished(status_of(response), duration_s)
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _respond(self, request: RequestT) -> Any:
         try:
-            return _response(await asyncio.wait_for(self._work(request), self._timeout_ms / 1000))
+            return response_of(await asyncio.wait_for(self._work(request), self._timeout_ms / 1000))
         except asyncio.TimeoutError:
-            return _overloaded(f"not answered within {self._timeout_ms} ms")
+            return overloaded(f"not answered within {self._timeout_ms} ms")
         except InputError as error:
-            return _error_response(str(error), pb_utils.TritonError.INVALID_ARG)
+            return invalid(str(error))
         except InnerModelError as error:
-            return _error_response(str(error), error.code)
+            return error_response(str(error), error.code)
         except Exception as error:  # the boundary: a request is answered whatever happens
-            return _error_response(f"{type(error).__name__}: {error}")
+            return error_response(f"{type(error).__name__}: {error}")
 
     async def _work(self, request: RequestT) -> Arrays:
         began_s = time.monotonic()
@@ -226,9 +236,9 @@ class EngineHost:
         """Return one response for each request."""
         feeds = [{name: _input(request, name) for name in self._inputs} for request in requests]
         return [
-            _error_response(f"{type(result).__name__}: {result}")
+            error_response(f"{type(result).__name__}: {result}")
             if isinstance(result, Exception)
-            else _response({name: result[name] for name in self._outputs})
+            else response_of({name: result[name] for name in self._outputs})
             for result in run_requests(self._session, feeds)
         ]
 
@@ -257,40 +267,27 @@ def _chunk(request: Any) -> Chunk:
     flags = request.flags()
     rate = pb_utils.get_input_tensor_by_name(request, contract.RATE_INPUT.name)
     text = pb_utils.get_input_tensor_by_name(request, contract.TEXT_INPUT.name)
+    samples = pb_utils.get_input_tensor_by_name(request, contract.SAMPLES_INPUT.name)
+    if samples is None:  # Triton counts the inputs; with an optional one, the number fits
+        raise InputError(f"stream: {contract.SAMPLES_INPUT.name} is missing; send samples")
     return Chunk(
-        request.correlation_id(),
+        _stream_id(request),
         start=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
         end=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
-        samples=_input(request, contract.SAMPLES_INPUT.name).reshape(-1),
+        samples=samples.as_numpy().reshape(-1),
         rate_hz=None if rate is None else int(rate.as_numpy().item()),
         text=None if text is None else text.as_numpy().item(),
     )
 
 
+def _stream_id(request: Any) -> StreamId:
+    try:
+        stream: StreamId = request.correlation_id()
+    except UnicodeDecodeError as error:  # over HTTP, Triton lets any bytes through
+        raise InputError(f"stream: its sequence id is not valid UTF-8 ({error})") from error
+    return stream
+
+
 def _input(request: Any, name: str) -> NDArray[Any]:
     array: NDArray[Any] = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
     return array
-
-
-def _response(outputs: Arrays) -> Any:
-    tensors = [pb_utils.Tensor(name, np.ascontiguousarray(a)) for name, a in outputs.items()]
-    return pb_utils.InferenceResponse(tensors)
-
-
-def _overloaded(why: str) -> Any:
-    unavailable = pb_utils.TritonError.UNAVAILABLE
-    return _error_response(f"overloaded: {why}; try again later", unavailable)
-
-
-def _error_response(message: str, *code: Any) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, *code))
-
-
-def _status(response: Any) -> str:
-    if not response.has_error():
-        return "ok"
-    codes = {
-        pb_utils.TritonError.INVALID_ARG: "invalid",
-        pb_utils.TritonError.UNAVAILABLE: "overloaded",
-    }
-    return codes.get(response.error().code(), "failed")
