@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo demo-bundle test lint format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+# The bundle that is committed: the demo's run, exported in fp32 and int8.
+demo-bundle: demo
+	$(BIN)/hemogat export build/demo/run --recipe export/onnx-int8.yaml --out build/demo/bundle
+	rm -rf export/models/demo
+	cp -r build/demo/bundle export/models/demo
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
