@@ -1,176 +1,240 @@
-"""Speed of fusion training: the dense path against PyTorch Geometric, with one set of weights.
+"""Speed of fusion training: ours against the same head through PyTorch Geometric.
 
     python benchmarks/training_speed.py
 
-Clusters of random embeddings stand for a corpus. Epochs of both paths take turns in one process,
-each a whole training step (forward, backward, Adam) of the same head on the same graph; validation
-is left out. Seconds are wall time and the process' CPU time: the latter leaves out what other
-programs took from the machine. Linking runs in a process of its own, whose peak memory counts.
+Clusters of random embeddings stand for a corpus of IEMOCAP's size. An epoch is what
+``hemogat train`` does: a step on the whole training graph (forward, backward, Adam), then
+validation with neighbours from the training split. ``hemogat``: ``train_head`` as it is.
+``torch_geometric``: :mod:`geometric_head` with the same optimiser, loop and validation.
+``torch_geometric_kept``: the same, freed memory kept by the allocator as our training does.
+Each is a process of its own; the first two take turns, the third, which is for comparison, is
+measured in the first round. ``step_wall_s`` is a training step without validation.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from geometric_head import GeometricHead
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemogat.benchmarks.environment import describe_environment, load_average
-from hemogat.config import GraphConfig, HeadConfig
+from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
 from hemogat.files import write_atomic
-from hemogat.model import hm_gat
 from hemogat.model.bank import Embeddings
 from hemogat.model.geometric import edges_of
-from hemogat.model.head import FusionHead, HeadOutput
-from hemogat.model.topk_graph import link_together
+from hemogat.model.head import FusionHead
+from hemogat.progress import Progress, Stage
+from hemogat.training.head_training import HeadGraphs, train_head
+from hemogat.training.loop import Trainee, train_epochs
+from hemogat.training.memory import keep_freed_memory
+from hemogat.training.metrics import weighted_f1
+from hemogat.training.run_directory import Features
 from hemogat.versions import installed_versions
 
 DIM, LABELS, CLUSTERS = 768, 4, 60
-NODES, MANY_NODES = 4407, 100_000  # IEMOCAP's training split; what must fit in 4 GB
+NODES, VALIDATION = 4407, 551  # IEMOCAP's splits
 GRAPH, HEAD = GraphConfig(), HeadConfig()
+OURS, KEPT = "hemogat", "torch_geometric_kept"
+SIDES = (OURS, "torch_geometric", KEPT)
+# Timed in each process, after those that warm up: until memory is kept, epochs still get faster.
+EPOCHS = {OURS: 4, "torch_geometric": 2, KEPT: 2}
+WARM_UP = {OURS: 2, "torch_geometric": 1, KEPT: 3}
 
 
-def make_embeddings(nodes: int) -> Embeddings:
-    """Draw clustered embeddings that have both modalities."""
+def make_features() -> tuple[Features, Features]:
+    """Draw clustered embeddings that have both modalities, for training and validation."""
     torch.manual_seed(0)
-    cluster = torch.randint(CLUSTERS, (nodes,))
-    parts = []
-    for _ in range(2):
-        part = torch.randn(nodes, DIM)
-        part += torch.randn(CLUSTERS, DIM)[cluster]
-        parts.append(part)
-    return Embeddings(parts[0], parts[1], torch.ones(nodes, 2, dtype=torch.bool))
+    rows = NODES + VALIDATION
+    cluster = torch.randint(CLUSTERS, (rows,))
+    audio, text = (torch.randn(rows, DIM) + torch.randn(CLUSTERS, DIM)[cluster] for _ in range(2))
+    labels = torch.randint(LABELS, (rows,))
+    e = Embeddings(audio, text, torch.ones(rows, 2, dtype=torch.bool))
+    return Features(e[:NODES], labels[:NODES]), Features(e[NODES:], labels[NODES:])
 
 
-def link(nodes: int, repeats: int) -> dict[str, object]:
-    """Link ``nodes`` utterances; the seconds of each time and this process' peak memory."""
-    e = make_embeddings(nodes)
-    took = []
-    for _ in range(repeats):
-        wall_s, cpu_s = timed(lambda: link_together(e.audio, e.text, e.present, GRAPH))
-        took.append({"wall_s": round(wall_s, 3), "cpu_s": round(cpu_s, 3)})
-    return {"nodes": nodes, "times": took, "peak_rss_gib": round(peak_rss_kib() / 2**20, 2)}
+class EpochClock(Progress):
+    """Notes when each epoch ended, wall and CPU seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: list[tuple[float, float]] = []
+
+    @contextmanager
+    def stage(
+        self, title: str, total: int | None = None, *, undisturbed: bool = False
+    ) -> Iterator[Stage]:
+        """Run a stage whose every step is an epoch."""
+        yield _ClockStage(self.ended)
 
 
-def peak_rss_kib() -> int:
-    """Return this process' peak memory; getrusage would count its parent's before the exec."""
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+class _ClockStage(Stage):
+    def __init__(self, ended: list[tuple[float, float]]) -> None:
+        super().__init__(None, None)
+        self._ended = ended
+
+    def advance(self, steps: int = 1, *, note: str | None = None) -> None:
+        self._ended.append((time.perf_counter(), time.process_time()))
 
 
-def compare(rounds: int) -> dict[str, object]:
-    """Train by both paths in turn; seconds per epoch of each, and how much faster ours is."""
-    # A PyTorch Geometric layer is made once, as in a model of its own, not in every epoch.
-    hm_gat.geometric_conv = functools.cache(hm_gat.geometric_conv)
-    e = make_embeddings(NODES)
-    labels = torch.randint(LABELS, (NODES,))
-    head = FusionHead(DIM, DIM, LABELS, HEAD)
-    neighbours = link_together(e.audio, e.text, e.present, GRAPH).index
-    edges = edges_of(neighbours, "incoming")
-    paths: dict[str, Callable[[], HeadOutput]] = {
-        "dense": lambda: head(e.audio, e.text, e.present, neighbours),
-        "torch_geometric": lambda: head.forward_edges(e.audio, e.text, e.present, edges),
-    }
-    difference = logits_difference(head, paths)
-    optimiser = torch.optim.Adam(head.parameters())
-    took: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
-    for number in range(rounds + 1):
-        for name, forward in paths.items():
-            seconds = timed(lambda forward=forward: step(optimiser, forward, labels))
-            if number:  # the first round warms up
-                took[name].append(seconds)
-    return {"nodes": NODES, "rounds": rounds, "max_logits_difference": difference} | summary(took)
+def measure(side: str) -> dict[str, object]:
+    """Time epochs and training steps of one side."""
+    train, validation = make_features()
+    graphs = HeadGraphs(train, validation)
+    graphs.linked(GRAPH), graphs.found(GRAPH)
+    clock = EpochClock()
+    config = OptimiserConfig(epochs=WARM_UP[side] + EPOCHS[side], learning_rate=1e-3)
+    torch.manual_seed(1)
+    if side == OURS:
+        head = train_head(
+            OURS, train, validation, LABELS, HEAD, GRAPH, config, clock, graphs=graphs
+        ).head
+        e, neighbours = train.embeddings, graphs.linked(GRAPH)
+        steps = time_steps(
+            head, lambda: head(e.audio, e.text, e.present, neighbours).logits, train.labels
+        )
+        found: dict[str, object] = {"max_logits_difference": logits_difference(head, graphs)}
+    else:
+        if side == KEPT:
+            keep_freed_memory()
+        model = GeometricHead(DIM, DIM, LABELS, HEAD)
+        steps = train_geometric(model, graphs, config, clock)
+        found = {}
+    wall, cpu = (
+        [
+            round(after[kind] - before[kind], 3)
+            for before, after in pairwise(clock.ended[WARM_UP[side] - 1 :])
+        ]
+        for kind in (0, 1)
+    )
+    return found | {"epoch_wall_s": wall, "epoch_cpu_s": cpu, "step_wall_s": steps}
 
 
-def summary(took: dict[str, list[tuple[float, float]]]) -> dict[str, object]:
-    """Return median seconds per epoch by path, and the ratios of the paths' medians."""
-    found: dict[str, object] = {}
-    for column, kind in enumerate(("wall", "cpu")):
-        median = {name: statistics.median(s[column] for s in both) for name, both in took.items()}
-        found[f"{kind}_s_per_epoch"] = {name: round(value, 3) for name, value in median.items()}
-        found[f"{kind}_speedup"] = round(median["torch_geometric"] / median["dense"], 2)
-    return found
+def train_geometric(
+    model: GeometricHead, graphs: HeadGraphs, config: OptimiserConfig, clock: EpochClock
+) -> list[float]:
+    """Train as ``train_head`` does; return the seconds of training steps alone."""
+    train, validation = graphs.train, graphs.validation
+    e, q = train.embeddings, validation.embeddings
+    edges = edges_of(graphs.linked(GRAPH), "incoming")
+    all_edges = bank_and_queries(graphs)
+    audio, text = torch.cat([e.audio, q.audio]), torch.cat([e.text, q.text])
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+    def train_epoch(_: object) -> float:
+        return step(optimiser, lambda: model(e.audio, e.text, edges), train.labels)
+
+    @torch.no_grad()
+    def validate() -> float:
+        logits = model(audio, text, all_edges)[NODES:]
+        return weighted_f1(validation.labels.numpy(), logits.argmax(dim=1).numpy())
+
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode="max")
+    with clock.stage("PyTorch Geometric") as stage:
+        train_epochs(Trainee(model, optimiser, schedule), config, train_epoch, validate, stage)
+    return time_steps(model, lambda: model(e.audio, e.text, edges), train.labels)
+
+
+def bank_and_queries(graphs: HeadGraphs) -> Tensor:
+    """Return the edges from training utterances to themselves and to those of validation."""
+    slots = torch.cat([graphs.linked(GRAPH), graphs.found(GRAPH)])
+    return edges_of(slots, "incoming")
 
 
 @torch.no_grad()
-def logits_difference(head: FusionHead, paths: dict[str, Callable[[], HeadOutput]]) -> float:
-    """Return how far the paths' logits are apart in evaluation mode."""
-    head.eval()
-    one, other = (forward().logits for forward in paths.values())
-    head.train()
-    return float((one - other).abs().max())
+def logits_difference(head: FusionHead, graphs: HeadGraphs) -> float:
+    """Return how far our validation logits are from PyTorch Geometric's with the same weights."""
+    model = GeometricHead(DIM, DIM, LABELS, HEAD).eval()
+    model.load_state_dict(head.eval().state_dict())
+    e, q = graphs.train.embeddings, graphs.validation.embeddings
+    expected = model(
+        torch.cat([e.audio, q.audio]), torch.cat([e.text, q.text]), bank_and_queries(graphs)
+    )[NODES:]
+    states = head.send(e.audio, e.text, e.present, graphs.linked(GRAPH))
+    found = head(q.audio, q.text, q.present, graphs.found(GRAPH), states).logits
+    return float((found - expected).abs().max())
 
 
-def step(
-    optimiser: torch.optim.Optimizer, forward: Callable[[], HeadOutput], labels: Tensor
-) -> None:
-    """Do one epoch: the whole graph is one batch."""
-    loss = F.cross_entropy(forward().logits, labels)
+def time_steps(model: nn.Module, logits: Callable[[], Tensor], labels: Tensor) -> list[float]:
+    """Return the wall seconds of one training step, after the epochs, which warmed up."""
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    model.train()
+    step(optimiser, logits, labels)  # Adam's state is made
+    started_s = time.perf_counter()
+    step(optimiser, logits, labels)
+    return [round(time.perf_counter() - started_s, 3)]
+
+
+def step(optimiser: torch.optim.Optimizer, logits: Callable[[], Tensor], labels: Tensor) -> float:
+    """Do one training step: the whole graph is one batch."""
+    loss = F.cross_entropy(logits(), labels)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
+    return loss.item()
 
 
-def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and CPU seconds."""
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - wall_s, time.process_time() - cpu_s
-
-
-def in_new_process(nodes: int, repeats: int) -> dict[str, object]:
-    """Run :func:`link` in a process of its own."""
-    command = [sys.executable, __file__, "--link", str(nodes), "--repeats", str(repeats)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+def compare(rounds: int) -> dict[str, object]:
+    """Measure all sides in turn; medians, and how many times as fast ours is."""
+    found: dict[str, list[dict[str, list[float]]]] = {side: [] for side in SIDES}
+    for number in range(rounds):
+        for side in SIDES[: None if number == 0 else 2]:
+            command = [sys.executable, __file__, "--side", side]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[side].append(json.loads(done.stdout))
+    kinds = ("epoch_wall_s", "epoch_cpu_s", "step_wall_s")
+    medians = {
+        side: {
+            kind: round(statistics.median(s for r in measured for s in r[kind]), 3)
+            for kind in kinds
+        }
+        for side, measured in found.items()
+    }
+    times_as_fast = {
+        side: {kind: round(medians[side][kind] / medians[OURS][kind], 2) for kind in kinds}
+        for side in SIDES[1:]
+    }
+    return {"rounds": found, "medians": medians, "times_as_fast_as": times_as_fast}
 
 
 def main() -> None:
     """Measure, print and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--many-nodes", type=int, default=MANY_NODES)
-    parser.add_argument("--link", type=int, metavar="NODES", help="link that many and stop")
-    parser.add_argument("--repeats", type=int, default=1, help="how often to link")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=SIDES, help="measure that side once and print it")
     given = parser.parse_args()
-    if given.link:
-        print(json.dumps(link(given.link, given.repeats)))
+    if given.side:
+        print(json.dumps(measure(given.side)))
         return
-    environment = describe_environment()
-    training, linking = compare(given.rounds), [in_new_process(NODES, 5)]
-    report: dict[str, object] = {
-        "training": training,
-        "linking": linking,
+    environment, load = describe_environment(), load_average()
+    report = compare(given.rounds) | {
+        "nodes": NODES,
+        "validation": VALIDATION,
         "head": HEAD.model_dump(),
         "graph": GRAPH.model_dump(),
         "threads": torch.get_num_threads(),
-        "load_average": load_average(),
+        "load_average_before": load,
         "environment": environment.model_dump(mode="json"),
         "training_versions": installed_versions(("torch", "torch-geometric")),
     }
-    cpu = "-".join(environment.cpu.lower().split())
-    path = given.out / f"training-speed-{cpu}-{environment.cores}c.json"
-    write(path, report)
-    linking.append(in_new_process(given.many_nodes, 1))
-    write(path, report)
-
-
-def write(path: Path, report: dict[str, object]) -> None:
-    """Print the report and write it; linking many utterances, which comes last, takes minutes."""
     text = json.dumps(report, indent=1)
-    print(text, flush=True)
-    write_atomic(path, text + "\n")
+    print(text)
+    cpu = "-".join(environment.cpu.lower().split())
+    write_atomic(given.out / f"training-speed-{cpu}-{environment.cores}c.json", text + "\n")
 
 
 if __name__ == "__main__":

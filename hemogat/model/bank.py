@@ -108,8 +108,8 @@ def freeze_bank(
             raise ConfigError("graph.labels is true, but the bank was given without labels")
         visible = labels
     e, neighbours = embeddings, _among_themselves(head, embeddings, graph)
-    output = head.eval()(e.audio, e.text, e.present, neighbours, visible_labels=visible)
-    return Bank(embeddings, output.states)
+    states = head.eval().send(e.audio, e.text, e.present, neighbours, visible_labels=visible)
+    return Bank(embeddings, states)
 
 
 class InductiveOutput(NamedTuple):

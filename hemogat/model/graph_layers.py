@@ -87,24 +87,36 @@ class DenseGATLayer(GraphLayer):
             *senders.shape[:2], self.heads, self.out_width
         )  # [N, K + 1, H, C]
         scores = (senders * self.att_src.unsqueeze(1)).sum(-1)  # [N, K + 1, H]
-        attention = self._attention(states, scores, mask)
+        own = (self._by_head(states) * self.att_dst).sum(-1)  # [N, H]
+        attention = self._attention(scores, own, mask)
         return self._output(torch.einsum("nkhc,nkh->nhc", senders, attention), attention)
 
     def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
         """Attend to the neighbours among the nodes and to the node itself."""
         itself = torch.arange(len(states), device=states.device).unsqueeze(1)
         senders = torch.cat([slots, itself], dim=1)  # [N, K + 1]
-        sent_scores = (self._by_head(states) * self.att_src).sum(-1)  # [N, H], once per sender
-        attention = self._attention(states, F.embedding(senders, sent_scores), mask)
-        heads = _weighted_sum(states, senders, attention)
-        return self._output(self._by_head(heads), attention)
+        sent, own = self._scores(x)
+        attention = self._attention(F.embedding(senders, sent), own, mask)
+        heads = self._by_head(_weighted_sum(states, senders, attention))
+        return self._output(heads, attention)
+
+    def _scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both shares of the scores, [N, H] each: that of a sender, that of who attends.
+
+        a · (W x) is (W^T a) · x: two numbers per head and node without a pass over the states,
+        nor over their gradients.
+        """
+        by_head = self.lin.weight.view(self.heads, self.out_width, -1)
+        both = torch.cat([self.att_src, self.att_dst]).transpose(0, 1)  # [H, 2, C]
+        scores = F.linear(x, (both @ by_head).flatten(0, 1)).view(-1, self.heads, 2)
+        return scores[..., 0], scores[..., 1]
 
     def _by_head(self, states: Tensor) -> Tensor:
         return states.reshape(-1, self.heads, self.out_width)  # [N, H, C]
 
-    def _attention(self, states: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
-        """Return [N, K + 1, H] from the senders' share of the scores, the node itself last."""
-        own = (self._by_head(states) * self.att_dst).sum(-1)  # [N, H]
+    @staticmethod
+    def _attention(scores: Tensor, own: Tensor, mask: Tensor) -> Tensor:
+        """Return [N, K + 1, H] from the senders' scores, the node itself last, and its own."""
         scores = F.leaky_relu(scores + own.unsqueeze(1), 0.2)
         self_loop = mask.new_ones(mask.shape[0], 1)
         kept = torch.cat([mask, self_loop], dim=1).unsqueeze(2)  # [N, K + 1, 1]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hemogat.config import HeadConfig
 from hemogat.contract import MODALITIES, Modality
 from hemogat.model.cmt import CrossAttentionBlock, CrossModalTransformer
+from hemogat.model.dropout import Dropout
 from hemogat.model.hm_gat import HMGAT, GraphOutput
 
 HIDDEN = -1  # in place of a label
@@ -92,8 +93,8 @@ class FusionHead(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width * features, width),
             nn.LayerNorm(width),
-            nn.ReLU(),
-            nn.Dropout(head.dropout),
+            nn.ReLU(inplace=True),
+            Dropout(head.dropout),
             nn.Linear(width, labels),
         )
 
@@ -114,6 +115,21 @@ class FusionHead(nn.Module):
             nodes = self._with_labels(_nodes(projected), visible_labels)
             graph = self.gnn(nodes, neighbours, bank_states)
         return self._classify(projected, graph)
+
+    def send(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        present: Tensor,
+        neighbours: Tensor,
+        *,
+        visible_labels: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return the states that ``forward`` gives of utterances among themselves, and no more."""
+        if self.gnn is None:
+            return ()
+        nodes = self._with_labels(_nodes(self._project(audio, text, present)), visible_labels)
+        return self.gnn.send(nodes, neighbours)
 
     def forward_gathered(
         self,
@@ -184,5 +200,8 @@ def _nodes(projected: dict[str, Tensor]) -> Tensor:
 
 def _projection(in_width: int, width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(in_width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(dropout)
+        nn.Linear(in_width, width),
+        nn.BatchNorm1d(width),
+        nn.ReLU(inplace=True),
+        Dropout(dropout),
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemogat.config import HeadConfig
+from hemogat.model.dropout import Dropout
 from hemogat.model.geometric import geometric_conv
 from hemogat.model.graph_layers import DenseGATLayer, DenseGCNLayer, DenseSAGELayer, GraphLayer
 from hemogat.model.topk_graph import MASKED
@@ -55,7 +56,7 @@ class HMGAT(nn.Module):
         )
         self.last = _layer(head, wide if inner else node_width, last=True)
         self.batch_norm = nn.BatchNorm1d(wide) if inner else None
-        self.dropout = nn.Dropout(head.dropout)
+        self.dropout = Dropout(head.dropout, inplace=True)
 
     def forward(
         self, nodes: Tensor, neighbours: Tensor, bank_states: Sequence[Tensor] | None = None
@@ -80,6 +81,23 @@ class HMGAT(nn.Module):
 
         hidden = self._refine(nodes, step)
         return GraphOutput(hidden, attention, tuple(sent))
+
+    def send(self, nodes: Tensor, neighbours: Tensor) -> tuple[Tensor, ...]:
+        """Return the states that ``forward`` gives of nodes among themselves, and nothing else.
+
+        What nodes send at the last layer does not depend on what they get there.
+        """
+        mask = neighbours != MASKED
+        slots = neighbours.masked_fill(~mask, 0)
+        sent: list[Tensor] = []
+
+        def step(layer: GraphLayer, x: Tensor) -> Tensor:
+            states = layer.project(x, mask)
+            sent.append(states)
+            return layer.propagate(x, states, slots, mask)[0]
+
+        before_last = (nodes, *self._refine_inner(nodes, step))[-1]
+        return (*sent, self.last.project(before_last, mask))
 
     def forward_gathered(
         self, nodes: Tensor, mask: Tensor, received: Sequence[Tensor]
@@ -116,15 +134,25 @@ class HMGAT(nn.Module):
         self, nodes: Tensor, step: Callable[[GraphLayer, Tensor], Tensor]
     ) -> tuple[Tensor, ...]:
         """Return the nodes after every layer, each of them a ``step``."""
+        hidden = self._refine_inner(nodes, step)
+        return (*hidden, step(self.last, (nodes, *hidden)[-1]))
+
+    def _refine_inner(
+        self, nodes: Tensor, step: Callable[[GraphLayer, Tensor], Tensor]
+    ) -> list[Tensor]:
+        """Return the nodes after every layer but the last."""
         x = nodes
         hidden = []
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, GraphLayer)
             assert self.batch_norm is not None
-            h = F.leaky_relu(self.batch_norm(step(layer, x)))
-            x = h if number == 0 else self.dropout(h) + x
+            h = self.batch_norm(step(layer, x))
+            if number == 0:
+                x = F.leaky_relu(h, inplace=True)
+            else:  # a factor that is not negative passes through LeakyReLU
+                x = F.leaky_relu(self.dropout(h), inplace=True) + x
             hidden.append(x)
-        return (*hidden, step(self.last, x))
+        return hidden
 
 
 def _layer(head: HeadConfig, in_width: int, *, last: bool) -> GraphLayer:

@@ -210,11 +210,8 @@ class _Judge:
     def _bank_states(self, head: FusionHead, used: GraphConfig) -> tuple[Tensor, ...]:
         """Return what :func:`hemogat.model.bank.freeze_bank` keeps, without searching again."""
         e = self._bank
-        states: tuple[Tensor, ...]
         labels = self._bank_labels if used.labels else None
-        among = self._among_bank(used)
-        states = head(e.audio, e.text, e.present, among, visible_labels=labels).states
-        return states
+        return head.send(e.audio, e.text, e.present, self._among_bank(used), visible_labels=labels)
 
     def _has(self, inputs: Inputs) -> Tensor:
         """Return bool [N]: which utterances of the split can be asked with ``inputs``."""

@@ -14,6 +14,7 @@ from hemogat.model.head import HIDDEN, FusionHead
 from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
+from hemogat.training.memory import keep_freed_memory
 from hemogat.training.metrics import weighted_f1
 from hemogat.training.run_directory import Features
 
@@ -113,6 +114,8 @@ def train_head(
         ConfigError: k is larger than the other training utterances that have the modality.
     """
     e = train.embeddings
+    if e.audio.device.type == "cpu":
+        keep_freed_memory()
     graphs = graphs or HeadGraphs(train, validation)
     used = graph.used_by(head_config)
     graphs.linked(used)  # refuses a k that is too large
@@ -120,7 +123,7 @@ def train_head(
         e.audio.shape[1], e.text.shape[1], labels, head_config, label_messages=used.labels
     ).to(e.audio.device)
     optimiser = torch.optim.Adam(
-        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, mode="max", factor=0.1, patience=max(1, config.patience // 2)
@@ -180,13 +183,13 @@ def _searching(present: Tensor, flags: _Flags) -> Tensor:
 def _validate(head: FusionHead, graphs: HeadGraphs, graph: GraphConfig) -> float:
     """Return the weighted F1 of what ``InductiveHead`` gives, with every search done before."""
     bank, e = graphs.train.embeddings, graphs.validation.embeddings
-    states = head(
+    states = head.send(
         bank.audio,
         bank.text,
         bank.present,
         graphs.linked(graph),
         visible_labels=graphs.train.labels if graph.labels else None,
-    ).states
+    )
     hidden = head.config.modality_dropout
     shares = {_BOTH: 1 - hidden} | (dict.fromkeys(_ONE, hidden / 2) if hidden else {})
     score = 0.0

@@ -236,3 +236,17 @@ def test_freezing_keeps_the_heads_training_statistics() -> None:
     assert not head.training
     for name, value in head.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("modules", ["full", "no_gnn"])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_what_is_sent_is_what_a_forward_pass_sends(num_layers: int, modules: str) -> None:
+    torch.manual_seed(0)
+    head = make_head(num_layers, modules=modules)
+    e, slots = make_embeddings(BANK, holes=False), torch.arange(BANK).roll(1).unsqueeze(1)
+    with torch.no_grad():
+        expected = head(e.audio, e.text, e.present, slots).states
+        found = head.send(e.audio, e.text, e.present, slots)
+    assert len(found) == (0 if modules == "no_gnn" else num_layers)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
