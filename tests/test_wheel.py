@@ -49,7 +49,10 @@ def test_every_source_and_data_file_is_there(names: list[str]) -> None:
     package = ROOT / "hemogat"
     expected = {
         f"hemogat/{path.relative_to(package).as_posix()}"
-        for pattern in ("**/*.py", "training/recipes/*.yaml", "export/*.json", "py.typed")
+        for pattern in (
+            *("**/*.py", "training/recipes/*.yaml", "export/*.json", "benchmarks/*.jinja"),
+            "py.typed",
+        )
         for path in package.glob(pattern)
         if "__pycache__" not in path.parts
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hemogat.benchmarks.figures import Figure, Unit
 
 _DIGITS = 3
@@ -11,14 +13,19 @@ _PREFIXED: frozenset[Unit] = frozenset({"MAC", "MAC/s", "B", "B/s", "count"})
 
 def quantity(value: float, unit: Unit) -> str:
     """Return a number with its unit, to three digits: "12.3 ms", "11.6 M", "6.90 GMAC"."""
-    prefix = ""
+    divisor, scaled_unit = column_scale([value], unit)
+    return f"{number(value / divisor)} {scaled_unit}".rstrip()
+
+
+def column_scale(values: Sequence[float], unit: Unit) -> tuple[float, str]:
+    """Return what to divide numbers of one column by, and the unit they then have."""
+    name = {"count": "", "ratio": "×"}.get(unit, unit)
     if unit in _PREFIXED:
+        largest = max(map(abs, values), default=0.0)
         for size, letter in _PREFIXES:
-            if abs(value) >= size:
-                value, prefix = value / size, letter
-                break
-    suffix = prefix + {"count": "", "ratio": ""}.get(unit, unit)
-    return f"{number(value)} {suffix}".rstrip()
+            if largest >= size:
+                return size, letter + name
+    return 1.0, name
 
 
 def number(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +57,7 @@ class BenchReport(Settings):
         return f"WARNING, the machine was busy with other work: {told}" if self.noisy else told
 
     def conditions(self) -> list[str]:
-        """Return what the figures depend on, one line each."""
+        """Return what the figures depend on, one line each; the last is what else ran."""
         return [*self.environment.lines(), *self.notes, self.noise]
 
     def to_json(self) -> str:
@@ -95,3 +96,22 @@ def read_report(path: Path) -> StoredReport:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: is no benchmark report: {where}: {first['msg']}") from error
+
+
+def flat_settings(settings: object, prefix: str = "") -> dict[str, object]:
+    """Return nested settings as one level of names joined by dots."""
+    if isinstance(settings, Settings):
+        settings = settings.model_dump(mode="json")
+    if not isinstance(settings, Mapping):
+        return {prefix or "value": settings}
+    found: dict[str, object] = {}
+    for name, value in settings.items():
+        found |= flat_settings(value, f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
+def told(value: object) -> str:
+    """Return a setting's value in words."""
+    if value is None or value == []:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 from hemogat.benchmarks.environment import Environment
 from hemogat.benchmarks.figures import Figure
-from hemogat.benchmarks.report import BenchReport
+from hemogat.benchmarks.report import BenchReport, flat_settings, told
 from hemogat.config import Settings
 from hemogat.errors import InputError
 
@@ -132,36 +132,18 @@ def _differences(before: BenchReport, after: BenchReport) -> Iterator[str]:
     if (before.kind, before.title) != (after.kind, after.title):
         yield f"report: {before.kind}, {before.title} → {after.kind}, {after.title}"
     yield from _changed("", _facts(before.environment), _facts(after.environment))
-    yield from _changed("setting ", _flat(before.settings), _flat(after.settings))
+    yield from _changed("setting ", flat_settings(before.settings), flat_settings(after.settings))
     for name, report in (("before", before), ("after", after)):
         if report.noisy:
             yield f"{name}: {report.noise}"
 
 
 def _facts(environment: Environment) -> dict[str, object]:
-    return _flat(environment.model_dump(mode="json", exclude={"git_commit"}))
-
-
-def _flat(settings: object, prefix: str = "") -> dict[str, object]:
-    """Return nested settings as one level of names joined by dots."""
-    if isinstance(settings, Settings):
-        settings = settings.model_dump(mode="json")
-    if not isinstance(settings, Mapping):
-        return {prefix or "value": settings}
-    found: dict[str, object] = {}
-    for name, value in settings.items():
-        found |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
-    return found
+    return flat_settings(environment.model_dump(mode="json", exclude={"git_commit"}))
 
 
 def _changed(label: str, before: dict[str, object], after: dict[str, object]) -> Iterator[str]:
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if old != new:
-            yield f"{label}{name.removeprefix('versions.')}: {_told(old)} → {_told(new)}"
-
-
-def _told(value: object) -> str:
-    if value is None or value == []:
-        return "none"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"{label}{name.removeprefix('versions.')}: {told(old)} → {told(new)}"

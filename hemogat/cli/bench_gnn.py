@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.numbers import whole_numbers, words
-from hemogat.cli.output import JsonOption, print_json, print_table, remark
+from hemogat.cli.output import JsonOption, print_json, print_table
 
 
 def gnn(
@@ -88,7 +89,7 @@ def gnn(
         report = measure_gnn(variants, settings, Path(folder), Progress(visible=True))
     tables = gnn_tables(report)
     if out is not None:
-        remark(f"report: {write_tables(report, tables, out, ('runs' if run else 'base',))}")
+        remark_written(report, write_tables(report, tables, out, ("runs" if run else "base",)))
     if as_json:
         print_json(report.model_dump(mode="json"))
         return

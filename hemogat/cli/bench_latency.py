@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.numbers import whole_numbers, words
 from hemogat.cli.output import JsonOption, print_json, print_table, remark
@@ -154,7 +155,7 @@ def _side_by_side(
     report = measure_targets(settings, Progress(visible=True))
     tables = (latency_table(report.figures), process_table(report.figures))
     if out is not None:
-        remark(f"report: {write_tables(report, tables, out, report.conditions_in_name())}")
+        remark_written(report, write_tables(report, tables, out, report.conditions_in_name()))
     return report, [(left, right, list(rows)) for left, right, rows in tables]
 
 
@@ -175,7 +176,7 @@ def _bundle(
         progress=Progress(visible=True),
     )
     if out is not None:
-        remark(f"report: {write_report(report, out)}")
+        remark_written(report, write_report(report, out))
     return report, [(TABLE_COLUMNS[:2], TABLE_COLUMNS[2:], report.table_rows())]
 
 
@@ -197,7 +198,7 @@ def _preset(
     with tempfile.TemporaryDirectory(prefix="hemogat-bench-") as folder:
         report = measure_engines(settings, Path(folder), Progress(visible=True))
     if out is not None:
-        remark(f"report: {write_engine_report(report, out)}")
+        remark_written(report, write_engine_report(report, out))
     ratios = report.ratio_columns()
     return report, [
         (ratios[:1], ratios[1:], report.ratio_rows()),

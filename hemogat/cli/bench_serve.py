@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark
 from hemogat.errors import ConfigError
@@ -77,6 +78,9 @@ def serve(
         from hemogat.benchmarks.serving_load import measure_serving_load
         from hemogat.benchmarks.serving_load_report import LoadSettings, write_load_report
 
+    if out is not None:
+        with needs("train"):
+            import hemogat.benchmarks.serving_load_plot  # noqa: F401 - before minutes of load
     given = {"concurrency": concurrency, "threads": threads, **_rates(rate)}
     raw = {"streams": streams, "duration_s": seconds} | {
         name: value for name, value in given.items() if value is not None
@@ -89,8 +93,7 @@ def serve(
         bundle, url=url, settings=settings, progress=Progress(visible=True)
     )
     if out is not None:
-        with needs("train"):
-            remark(f"report: {write_load_report(report, out)}")
+        remark_written(report, write_load_report(report, out))
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -15,7 +15,7 @@ from hemogat.benchmarks.quantities import number, quantity
         (6.9e9, "MAC", "6.90 GMAC"),
         (1.85e11, "MAC/s", "185 GMAC/s"),
         (1234.5, "MiB", "1234 MiB"),
-        (2.5, "ratio", "2.50"),
+        (2.5, "ratio", "2.50 ×"),
         (0, "%", "0 %"),
     ],
 )

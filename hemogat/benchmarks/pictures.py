@@ -1,0 +1,149 @@
+"""Pictures of a report's figures: each is drawn where the figures that it needs are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.latency_bars import draw_latency_bars
+from hemogat.benchmarks.roofline_picture import draw_roofline
+
+_SIZE_IN = (7.5, 4.2)
+_MARKERS = "osD^vPX*"
+_Axes = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing, and what it shows."""
+
+    title: str
+    drawing: Drawing
+
+
+def draw_pictures(figures: Sequence[Figure]) -> list[Picture]:
+    """Return every picture that the figures are enough for."""
+    kinds: tuple[tuple[str, Callable[[Sequence[Figure]], Drawing | None]], ...] = (
+        ("Latency by stage: medians, with the 95 % interval of the whole", draw_latency_bars),
+        ("Latency against throughput", _latency_against_throughput),
+        ("Cost against accuracy", _cost_against_accuracy),
+        ("Roofline: what the machine allows, and what was reached", draw_roofline),
+        ("Latency of the fusion step against the size of the bank", _bank_scaling),
+    )
+    drawn = ((title, draw(figures)) for title, draw in kinds)
+    return [Picture(title, drawing) for title, drawing in drawn if drawing is not None]
+
+
+def _latency_against_throughput(figures: Sequence[Figure]) -> Drawing | None:
+    """Draw p50 and p95 of each load over what was answered; loads of one kind are a line."""
+    by_axes = {(f.target, f.metric, *sorted(f.axes.items())): f for f in figures}
+    lines: dict[str, list[tuple[Figure, Figure, Figure]]] = {}
+    for figure in figures:
+        if figure.metric != "throughput":
+            continue
+        axes = sorted(figure.axes.items())
+        p50 = by_axes.get((figure.target, P50, *axes))
+        p95 = by_axes.get((figure.target, "p95", *axes))
+        kind = figure.axes.get("load", "")
+        # Streams count chunks, not utterances: another scale.
+        if p50 is not None and p95 is not None and kind != "streams":
+            name = f"{figure.target}, {kind}" if kind else figure.target
+            lines.setdefault(name, []).append((figure, p50, p95))
+    if not any(len(points) > 1 for points in lines.values()):
+        return None
+    drawing, axis = _empty("answered per second", "latency, ms", y_log=True)
+    for number, (name, points) in enumerate(lines.items()):
+        points.sort(key=lambda point: point[0].value)
+        x = [throughput.value for throughput, _, _ in points]
+        for metric, colour in ((1, f"C{2 * number % 10}"), (2, f"C{(2 * number + 1) % 10}")):
+            label = f"{name}, {points[0][metric].metric}"
+            style = f"{_MARKERS[number % len(_MARKERS)]}{'-' if number % 2 == 0 else ':'}"
+            axis.plot(x, [p[metric].value for p in points], style, color=colour, label=label)
+        for throughput, _, p95 in points:
+            offered = [str(v) for key, v in throughput.axes.items() if key != "load"]
+            _label(axis, ", ".join(offered), throughput.value, p95.value)
+    axis.set_xlim(left=0)
+    axis.legend(fontsize=8)
+    return drawing
+
+
+def _cost_against_accuracy(figures: Sequence[Figure]) -> Drawing | None:
+    """Draw the accuracy of each target over its multiply-accumulates."""
+    macs = {(f.target, *sorted(f.axes.items())): f for f in figures if f.metric == "macs"}
+    pairs = [
+        (macs[key], figure)
+        for figure in figures
+        if figure.metric == "accuracy"
+        and (key := (figure.target, *sorted(figure.axes.items()))) in macs
+    ]
+    if not pairs:
+        return None
+    drawing, axis = _empty("multiply-accumulates, G", "accuracy, %")
+    for number, (cost, accuracy) in enumerate(pairs):
+        axis.errorbar(
+            cost.value / 1e9,
+            accuracy.value,
+            yerr=_error(accuracy),
+            fmt=_MARKERS[number % len(_MARKERS)],
+            capsize=3,
+        )
+        name = ", ".join(map(str, accuracy.axes.values())) or accuracy.target
+        _label(axis, name, cost.value / 1e9, accuracy.value, across=14)
+    axis.margins(0.15)
+    return drawing
+
+
+def _bank_scaling(figures: Sequence[Figure]) -> Drawing | None:
+    """Draw the fusion step's median over the bank's rows, a line for each engine and layer."""
+    lines: dict[str, list[Figure]] = {}
+    for figure in figures:
+        of_fusion = figure.metric == P50 and figure.axes.get("component") == "fusion"
+        if of_fusion and "bank_rows" in figure.axes:
+            lines.setdefault(_name(figure, "component", "bank_rows"), []).append(figure)
+    lines = {name: points for name, points in lines.items() if len(points) > 1}
+    if not lines:
+        return None
+    drawing, axis = _empty("utterances in the bank", "fusion p50, ms", y_log=True)
+    axis.set_xscale("log")
+    for number, (name, points) in enumerate(lines.items()):
+        points.sort(key=lambda figure: int(figure.axes["bank_rows"]))
+        axis.errorbar(
+            [int(figure.axes["bank_rows"]) for figure in points],
+            [figure.value for figure in points],
+            yerr=[[_error(f)[side][0] for f in points] for side in (0, 1)],
+            fmt=f"{_MARKERS[number % len(_MARKERS)]}-",
+            capsize=3,
+            label=name,
+        )
+    axis.legend(fontsize=8)
+    return drawing
+
+
+def _empty(x: str, y: str, *, y_log: bool = False) -> tuple[Drawing, Axes]:
+    drawing = Drawing(figsize=_SIZE_IN, layout="constrained")
+    axis = drawing.add_subplot()
+    axis.set(xlabel=x, ylabel=y, yscale="log" if y_log else "linear")
+    axis.grid(visible=True, which="major", color="0.9")
+    axis.set_axisbelow(True)
+    return drawing, axis
+
+
+def _label(axis: Axes, text: str, x: float, y: float, *, across: float = 0.0) -> None:
+    """Write beside a point: above it, and ``across`` dots to the right."""
+    axis.annotate(text, (x, y), (across, 6), textcoords="offset points", ha="center", fontsize=7)
+
+
+def _name(figure: Figure, *without: str) -> str:
+    axes = [f"{name} {value}" for name, value in figure.axes.items() if name not in without]
+    return ", ".join((figure.target, *axes))
+
+
+def _error(figure: Figure) -> tuple[tuple[float], tuple[float]]:
+    """Return how far the interval reaches down and up; nothing without one."""
+    low = figure.value if figure.low is None else figure.low
+    high = figure.value if figure.high is None else figure.high
+    return (figure.value - low,), (high - figure.value,)
