@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test lint format clean
+.PHONY: demo demo-bundle test bench bench-readme lint format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -16,6 +16,20 @@ demo-bundle: demo
 	$(BIN)/hemogat export build/demo/run --recipe export/onnx-int8.yaml --out build/demo/bundle
 	rm -rf export/models/demo
 	cp -r build/demo/bundle export/models/demo
+
+# Suites that need no GPU; each goes on where it was stopped. BENCH_OUT keeps runs apart.
+SUITES := cpu-base paper-table5 bank-scaling serving-load
+BENCH_OUT ?= build/bench
+
+bench: $(VENV)/.dev
+	for suite in $(SUITES); do \
+	  $(BIN)/hemogat bench suite benchmarks/suites/$$suite.yaml --out $(BENCH_OUT)/$$suite || exit 1; \
+	done
+	$(BIN)/hemogat bench report $$(find $(BENCH_OUT) -mindepth 3 -name '*.json' ! -name step.json | sort) \
+	  --title "HemoGAT: measurements" --out $(BENCH_OUT)/report.html
+
+bench-readme: $(VENV)/.dev
+	$(BIN)/python benchmarks/readme_tables.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -9,9 +9,6 @@ import xml.etree.ElementTree as ET
 import matplotlib
 from matplotlib.figure import Figure
 
-# Text stays text: it can be searched, and is smaller than outlines. The salt makes equal pictures
-# equal files.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "hemogat", "font.family": "sans-serif"}
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -24,7 +21,9 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
         description: what the picture shows, for those who cannot see it.
     """
     written = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    # Text stays text: it can be searched, and is smaller than outlines. The salt makes equal
+    # pictures equal files.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hemogat"}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     root = ET.fromstring(written.getvalue())
     for parent in list(root.iter()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from hemogat.benchmarks.figures import END_TO_END, P50, Figure
@@ -29,39 +30,43 @@ def draw_latency_bars(figures: Sequence[Figure]) -> Drawing | None:
         bars = [(figure, [figure]) for figure in medians]
     if not bars or len(bars) > _MOST_BARS:
         return None
-    names = _names([whole for whole, _ in bars])
     drawing = Drawing(figsize=(_WIDTH_IN, _REST_IN + _BAR_IN * len(bars)), layout="constrained")
     axis = drawing.add_subplot()
     components = list(dict.fromkeys(str(p.axes["component"]) for _, parts in bars for p in parts))
-    colour = {name: _COLOURS[n % len(_COLOURS)] for n, name in enumerate(components)}
-    for y, (whole, parts) in enumerate(bars):
+    for y, (_, parts) in enumerate(bars):
         left = 0.0
         for part in parts:
-            name = str(part.axes["component"])
-            axis.barh(y, part.value, 0.7, left, color=colour[name], edgecolor="white")
+            colour = _COLOURS[components.index(str(part.axes["component"])) % len(_COLOURS)]
+            axis.barh(y, part.value, 0.7, left, color=colour, edgecolor="white")
             left += part.value
-        low = whole.value if whole.low is None else whole.low
-        high = whole.value if whole.high is None else whole.high
-        bounds = [[whole.value - low], [high - whole.value]]
-        axis.errorbar(whole.value, y, xerr=bounds, fmt="|", color="black", capsize=3)
-    axis.set_yticks(range(len(bars)), names, fontsize=8)
+    for number, name in enumerate(components):  # bars without length, for the legend
+        colour = _COLOURS[number % len(_COLOURS)]
+        axis.barh(0, 0, color=colour, label=name.replace("_", " "))
+    _mark(axis, [whole for whole, _ in bars], "end to end" if wholes else "95 % interval")
+    axis.set_yticks(range(len(bars)), _names([whole for whole, _ in bars]), fontsize=8)
     axis.set_ylim(len(bars) - 0.4, -0.6)  # the first on top
     axis.set_xlabel("ms")
     axis.set_xlim(left=0)
     axis.grid(visible=True, axis="x", color="0.9")
     axis.set_axisbelow(True)
-    shown = [axis.barh(0, 0, color=colour[name]) for name in components]
-    whole_mark = axis.errorbar([], [], xerr=[], fmt="|", color="black", capsize=3)
-    labels = [name.replace("_", " ") for name in components]
-    drawing.legend(
-        [*shown, whole_mark],
-        [*labels, "end to end" if wholes else "95 % interval"],
-        loc="outside upper center",
-        ncols=min(4, len(labels) + 1),
-        fontsize=8,
-        frameon=False,
-    )
+    columns = min(4, len(components) + 1)
+    drawing.legend(loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
     return drawing
+
+
+def _mark(axis: Axes, wholes: Sequence[Figure], label: str) -> None:
+    """Mark medians with their intervals, one below the other."""
+    below = [f.value - (f.value if f.low is None else f.low) for f in wholes]
+    above = [(f.value if f.high is None else f.high) - f.value for f in wholes]
+    axis.errorbar(
+        [figure.value for figure in wholes],
+        range(len(wholes)),
+        xerr=[below, above],
+        fmt="|",
+        color="black",
+        capsize=3,
+        label=label,
+    )
 
 
 def _is_part(figure: Figure, whole: Figure) -> bool:

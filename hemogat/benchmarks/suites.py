@@ -1,0 +1,150 @@
+"""Suites: several bench commands with their settings, run one after the other into one page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hemogat.benchmarks.report import StoredReport, read_report
+from hemogat.benchmarks.report_page import write_page
+from hemogat.config import PositiveInt, Settings
+from hemogat.errors import BundleError, HemogatError
+from hemogat.files import folder_written_whole, write_atomic
+
+STEP_FILE = "step.json"
+_NAME = r"^[a-z0-9][a-z0-9-]*$"
+
+Option = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+class Step(Settings):
+    """One bench command.
+
+    ``targets``: its positional arguments; paths are relative to where the suite is run.
+    ``settings``: its options by their long names without dashes; a list repeats the option, true
+    and false give the flag and its negation. ``timeout_s``: after that the step is stopped.
+    """
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    command: Literal["latency", "serve", "gnn", "cost"]
+    targets: tuple[str, ...] = ()
+    settings: dict[str, Option] = Field(default_factory=dict)
+    timeout_s: PositiveInt = 1800
+
+    def arguments(self) -> list[str]:
+        """Return the command line after ``hemogat bench``."""
+        return [self.command, *self._options(), *self.targets]
+
+    def _options(self) -> Iterator[str]:
+        for name, value in self.settings.items():
+            option = name.replace("_", "-")
+            if isinstance(value, bool):
+                yield f"--{option}" if value else f"--no-{option}"
+            else:
+                for each in value if isinstance(value, tuple) else (value,):
+                    yield f"--{option}={each}"
+
+
+class Suite(Settings):
+    """What a suite file holds; ``title`` is the heading of its page."""
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    title: str
+    steps: tuple[Step, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Suite:
+        names = [step.name for step in self.steps]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names of steps repeat: {', '.join(names)}")
+        return self
+
+
+class StepRecord(Settings):
+    """What stands beside a step's report: what was run, what it wrote, and how long it took."""
+
+    step: Step
+    report: str
+    took_s: float
+
+
+class SuiteFailedError(HemogatError):
+    """A step failed; what earlier steps wrote is kept."""
+
+
+def run_suite(suite: Suite, folder: Path, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Run the steps that have no report yet, and write a page of all; return its path.
+
+    Each step runs in a process of its own and writes into a folder of its name, which appears when
+    the step has succeeded. A step whose folder holds the report of the same step is left out, so a
+    suite that was interrupted goes on where it stopped.
+
+    Args:
+        suite: what to run.
+        folder: where reports and page are written.
+        say: gets a line for each step.
+
+    Raises:
+        SuiteFailedError: a step failed or took longer than it may.
+        IncompleteError: what draws the page is not installed.
+    """
+    reports: list[StoredReport] = []
+    for number, step in enumerate(suite.steps, 1):
+        label = f"step {number} of {len(suite.steps)}, {step.name}"
+        place = folder / step.name
+        record = _finished(place, step)
+        if record is None:
+            say(f"{label}: hemogat bench {' '.join(step.arguments())}")
+            record = _run(step, place)
+            say(f"{label}: took {record.took_s:.0f} s")
+        else:
+            say(f"{label}: done before")
+        reports.append(read_report(place / record.report))
+    page = folder / f"{suite.name}.html"
+    write_page(reports, page, suite.title)
+    return page
+
+
+def _finished(place: Path, step: Step) -> StepRecord | None:
+    """Return the record of the same step; None where there is none, or one of other settings."""
+    file = place / STEP_FILE
+    if not file.is_file():
+        return None
+    try:
+        record = StepRecord.model_validate_json(file.read_bytes())
+    except ValueError as error:
+        raise BundleError(f"{file}: is no record of a step; remove {place} to run it") from error
+    return record if record.step == step else None
+
+
+def _run(step: Step, place: Path) -> StepRecord:
+    with folder_written_whole(place, replace_if_has=STEP_FILE) as folder:
+        command = [sys.executable, "-m", "hemogat", "bench", *step.arguments()]
+        started = time.monotonic()
+        try:
+            done = subprocess.run(
+                [*command, f"--out={folder}"], timeout=step.timeout_s, env=os.environ, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SuiteFailedError(
+                f"step {step.name}: took longer than {step.timeout_s} s; make it smaller, or raise "
+                f"its timeout_s"
+            ) from error
+        written = sorted(path.name for path in folder.glob("*.json"))
+        if done.returncode or len(written) != 1:
+            raise SuiteFailedError(
+                f"step {step.name}: expected one report, found exit code {done.returncode} and "
+                f"{len(written)} reports; run again to go on: hemogat bench "
+                f"{' '.join(step.arguments())}"
+            )
+        took_s = round(time.monotonic() - started, 1)
+        record = StepRecord(step=step, report=written[0], took_s=took_s)
+        write_atomic(folder / STEP_FILE, record.model_dump_json(indent=1) + "\n")
+    return record

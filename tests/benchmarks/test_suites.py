@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from hemogat.benchmarks.report import read_report
+from hemogat.benchmarks.suites import STEP_FILE, Step, Suite, SuiteFailedError, run_suite
+from hemogat.cli.main import app
+from hemogat.config import load_settings
+from hemogat.errors import ConfigError
+
+SUITES = Path(__file__).parents[2] / "benchmarks" / "suites"
+FEW = {"utterances": 2, "triton": False, "threads": 1}
+
+
+def suite_of(bundle: Path, *more: Step) -> Suite:
+    step = Step(name="one", command="latency", targets=(str(bundle),), settings=FEW)
+    return Suite(name="small", title="A small suite", steps=(step, *more))
+
+
+def test_settings_become_options() -> None:
+    step = Step(
+        name="a",
+        command="serve",
+        targets=("bundle",),
+        settings={"concurrency": (1, 4), "bank_rows": 7, "triton": False, "rate": ("80%",)},
+    )
+    assert step.arguments() == [
+        "serve", "--concurrency=1", "--concurrency=4", "--bank-rows=7", "--no-triton",
+        "--rate=80%", "bundle",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_suites_of_the_checkout_fit_their_commands(path: Path, tmp_path: Path) -> None:
+    assert load_settings(Suite, path).name == path.stem
+    # Known options only: the first step then fails on the missing bundle, or is not run at all.
+    raw = yaml.safe_load(path.read_text())
+    for step in raw["steps"]:
+        step["settings"]["no_such_option"] = 1
+    broken = tmp_path / path.name
+    broken.write_text(yaml.safe_dump(raw))
+    result = CliRunner().invoke(app, ["bench", "suite", str(broken), "--out", str(tmp_path / "o")])
+    assert result.exit_code == 1
+    assert "has no option for 'no_such_option'" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_there_are_the_suites_that_make_runs() -> None:
+    makefile = (SUITES.parents[1] / "Makefile").read_text()
+    (line,) = (line for line in makefile.splitlines() if line.startswith("SUITES :="))
+    names = line.partition(":=")[2].split()
+    assert set(names) <= {path.stem for path in SUITES.glob("*.yaml")}
+    assert "gpu-base" not in names
+
+
+def test_a_suite_runs_and_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:
+    missing = Step(name="two", command="latency", targets=(str(tmp_path / "none"),))
+    with pytest.raises(SuiteFailedError, match="step two: expected one report, found exit code 1"):
+        run_suite(suite_of(tiny_bundle, missing), tmp_path / "out")
+    assert not (tmp_path / "out" / "two").exists()
+    assert not list((tmp_path / "out").glob("*.html"))
+    said: list[str] = []
+    page = run_suite(suite_of(tiny_bundle), tmp_path / "out", said.append)
+    assert said == ["step 1 of 1, one: done before"]
+    assert "<h1>A small suite</h1>" in page.read_text()
+    (report,) = (p for p in (tmp_path / "out" / "one").glob("*.json") if p.name != STEP_FILE)
+    assert read_report(report).kind == "latency"
+
+
+def test_names_of_steps_differ() -> None:
+    step = Step(name="a", command="cost")
+    with pytest.raises(ValueError, match="names of steps repeat: a, a"):
+        Suite(name="s", title="S", steps=(step, step))
+
+
+def test_other_commands_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("name: s\ntitle: S\nsteps: [{name: a, command: rm}]\n")
+    with pytest.raises(ConfigError, match=r"steps\.0\.command"):
+        load_settings(Suite, path)
