@@ -9,7 +9,9 @@ import typer
 from hemogat.cli.bench_compare import compare
 from hemogat.cli.bench_gnn import gnn
 from hemogat.cli.bench_latency import latency
+from hemogat.cli.bench_report import report
 from hemogat.cli.bench_serve import serve
+from hemogat.cli.bench_suite import suite
 from hemogat.cli.extras import needs
 from hemogat.cli.group import DefaultCommandGroup
 from hemogat.cli.output import JsonOption, print_json, print_table
@@ -29,6 +31,8 @@ app.command()(latency)
 app.command()(serve)
 app.command()(gnn)
 app.command()(compare)
+app.command()(report)
+app.command()(suite)
 
 
 @app.command()
