@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hemogat.benchmarks.report import StoredReport, read_report
+from hemogat.benchmarks.report import read_report
 from hemogat.benchmarks.report_page import write_page
 from hemogat.config import PositiveInt, Settings
 from hemogat.errors import BundleError, HemogatError
@@ -29,7 +29,8 @@ class Step(Settings):
 
     ``targets``: its positional arguments; paths are relative to where the suite is run.
     ``settings``: its options by their long names without dashes; a list repeats the option, true
-    and false give the flag and its negation. ``timeout_s``: after that the step is stopped.
+    and false give the flag and its negation. ``{NAME}`` as a value stands for the report of an
+    earlier step. ``timeout_s``: after that the step is stopped.
     """
 
     name: Annotated[str, Field(pattern=_NAME)]
@@ -38,15 +39,22 @@ class Step(Settings):
     settings: dict[str, Option] = Field(default_factory=dict)
     timeout_s: PositiveInt = 1800
 
-    def arguments(self) -> list[str]:
-        """Return the command line after ``hemogat bench``."""
-        return [self.command, *self._options(), *self.targets]
+    def arguments(self, reports: Mapping[str, Path]) -> list[str]:
+        """Return the command line after ``hemogat bench``, given the earlier steps' reports."""
+        return [self.command, *self._options(reports), *self.targets]
 
-    def _options(self) -> Iterator[str]:
+    @property
+    def needs(self) -> set[str]:
+        """The steps whose reports this one reads."""
+        return {v[1:-1] for v in self.settings.values() if isinstance(v, str) and v[:1] == "{"}
+
+    def _options(self, reports: Mapping[str, Path]) -> Iterator[str]:
         for name, value in self.settings.items():
             option = name.replace("_", "-")
             if isinstance(value, bool):
                 yield f"--{option}" if value else f"--no-{option}"
+            elif isinstance(value, str) and value[:1] == "{":
+                yield f"--{option}={reports[value[1:-1]]}"
             else:
                 for each in value if isinstance(value, tuple) else (value,):
                     yield f"--{option}={each}"
@@ -60,10 +68,13 @@ class Suite(Settings):
     steps: tuple[Step, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Suite:
+    def _names_differ_and_are_known(self) -> Suite:
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             raise ValueError(f"names of steps repeat: {', '.join(names)}")
+        for number, step in enumerate(self.steps):
+            if missing := step.needs - set(names[:number]):
+                raise ValueError(f"step {step.name}: {missing.pop()} is no earlier step")
         return self
 
 
@@ -95,20 +106,21 @@ def run_suite(suite: Suite, folder: Path, say: Callable[[str], None] = lambda li
         SuiteFailedError: a step failed or took longer than it may.
         IncompleteError: what draws the page is not installed.
     """
-    reports: list[StoredReport] = []
+    reports: dict[str, Path] = {}
     for number, step in enumerate(suite.steps, 1):
         label = f"step {number} of {len(suite.steps)}, {step.name}"
         place = folder / step.name
         record = _finished(place, step)
         if record is None:
-            say(f"{label}: hemogat bench {' '.join(step.arguments())}")
-            record = _run(step, place)
+            arguments = step.arguments(reports)
+            say(f"{label}: hemogat bench {' '.join(arguments)}")
+            record = _run(step, arguments, place)
             say(f"{label}: took {record.took_s:.0f} s")
         else:
             say(f"{label}: done before")
-        reports.append(read_report(place / record.report))
+        reports[step.name] = place / record.report
     page = folder / f"{suite.name}.html"
-    write_page(reports, page, suite.title)
+    write_page([read_report(path) for path in reports.values()], page, suite.title)
     return page
 
 
@@ -124,9 +136,9 @@ def _finished(place: Path, step: Step) -> StepRecord | None:
     return record if record.step == step else None
 
 
-def _run(step: Step, place: Path) -> StepRecord:
+def _run(step: Step, arguments: Sequence[str], place: Path) -> StepRecord:
     with folder_written_whole(place, replace_if_has=STEP_FILE) as folder:
-        command = [sys.executable, "-m", "hemogat", "bench", *step.arguments()]
+        command = [sys.executable, "-m", "hemogat", "bench", *arguments]
         started = time.monotonic()
         try:
             done = subprocess.run(
@@ -141,8 +153,8 @@ def _run(step: Step, place: Path) -> StepRecord:
         if done.returncode or len(written) != 1:
             raise SuiteFailedError(
                 f"step {step.name}: expected one report, found exit code {done.returncode} and "
-                f"{len(written)} reports; run again to go on: hemogat bench "
-                f"{' '.join(step.arguments())}"
+                f"{len(written)} reports of hemogat bench {' '.join(arguments)}; mend that and run "
+                f"the suite again: it goes on with this step"
             )
         took_s = round(time.monotonic() - started, 1)
         record = StepRecord(step=step, report=written[0], took_s=took_s)

@@ -28,7 +28,7 @@ def test_settings_become_options() -> None:
         targets=("bundle",),
         settings={"concurrency": (1, 4), "bank_rows": 7, "triton": False, "rate": ("80%",)},
     )
-    assert step.arguments() == [
+    assert step.arguments({}) == [
         "serve", "--concurrency=1", "--concurrency=4", "--bank-rows=7", "--no-triton",
         "--rate=80%", "bundle",
     ]  # fmt: skip
@@ -75,6 +75,16 @@ def test_names_of_steps_differ() -> None:
     step = Step(name="a", command="cost")
     with pytest.raises(ValueError, match="names of steps repeat: a, a"):
         Suite(name="s", title="S", steps=(step, step))
+
+
+def test_a_step_may_read_the_report_of_an_earlier_one() -> None:
+    first = Step(name="engines", command="latency")
+    second = Step(name="b", command="cost", settings={"measure": "{engines}"})
+    Suite(name="s", title="S", steps=(first, second))
+    reports = {"engines": Path("out/engines/x.json")}
+    assert second.arguments(reports) == ["cost", "--measure=out/engines/x.json"]
+    with pytest.raises(ValueError, match="step b: engines is no earlier step"):
+        Suite(name="s", title="S", steps=(second, first))
 
 
 def test_other_commands_are_refused(tmp_path: Path) -> None:
