@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test bench bench-readme lint format clean
+.PHONY: demo demo-bundle test bench bench-readme lint audit format wheel soak fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -35,6 +35,36 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory audit
+
+# Known vulnerabilities of what is installed, where their data can be reached: where a release that
+# is known to have some is said to have some.
+ADVISORIES := https://pypi.org/pypi/jinja2/2.4.1/json
+audit: $(VENV)/.dev
+	@if $(BIN)/python -c 'import json, urllib.request as u; \
+	  assert json.load(u.urlopen("$(ADVISORIES)", timeout=5))["vulnerabilities"]' 2>/dev/null; \
+	then $(BIN)/pip-audit --skip-editable --progress-spinner off; \
+	else echo "pip-audit: skipped, $(ADVISORIES) tells of no vulnerabilities"; fi
+
+# The wheel, and beside it a bill of materials (CycloneDX) of the environment that it is tested in.
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel --outdir dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
+	  --output-reproducible -o dist/hemogat.cdx.json $(BIN)/python
+
+# Half an hour and more: hostile requests, then valid ones, against a real server (docs/reliability.md).
+SOAK_OUT ?= build/soak.json
+soak: $(VENV)/.dev
+	PYTHONPATH=benchmarks $(BIN)/python -m reliability build/demo/bundle --out $(SOAK_OUT)
+
+# Each parser of untrusted files for FUZZ_S seconds, guided by coverage.
+FUZZ_S ?= 300
+fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --constraint constraints.txt atheris
+	@for parser in audio bundle manifest checkpoint features; do \
+	  PYTHONPATH=benchmarks $(BIN)/python -m reliability.fuzz $$parser build/demo/bundle \
+	    -max_total_time=$(FUZZ_S) -artifact_prefix=build/fuzz- || exit 1; \
+	done
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

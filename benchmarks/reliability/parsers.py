@@ -26,6 +26,7 @@ from hemogat.training.authors_checkpoint import read_checkpoint
 from hemogat.training.authors_features import read_authors_features
 
 _RATE_HZ = 16_000
+_BLOCK_FRAMES = 65_536
 _MANIFEST = (
     "id,audio,text,label,speaker,split,dialogue,turn\n"
     '1,,"well, now",sad,s1,train,d,0\n2,a.wav,"say ""it""",happy,s2,test,,\n'
@@ -111,9 +112,13 @@ def sounds(duration_s: float = 0.3) -> dict[str, bytes]:
 
 def encoded(samples: Any, rate_hz: int, kind: str, subtype: str | None = None) -> bytes:
     """Return samples [n] or [n, channels] as an audio file."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=kind, subtype=subtype)
-    return file.getvalue()
+    content = io.BytesIO()
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(content, "w", rate_hz, channels, subtype, format=kind) as file:
+        # Block by block: libsndfile's Vorbis encoder overflows its stack when given minutes.
+        for start in range(0, len(samples), _BLOCK_FRAMES):
+            file.write(samples[start : start + _BLOCK_FRAMES])
+    return content.getvalue()
 
 
 def _checkpoints() -> Iterable[bytes]:
