@@ -63,7 +63,9 @@ class ManifestError(InputError):
     """A manifest, or another CSV file that lists utterances, cannot be used."""
 
 
-def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Manifest:
+def read_manifest(
+    path: str | Path, labels: Sequence[str] | None = None, *, to_train: bool = True
+) -> Manifest:
     """Read a manifest and check all of it.
 
     It is a CSV file in UTF-8 with the columns audio, text, label, speaker and split in any order
@@ -74,6 +76,7 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
     Args:
         path: the CSV file.
         labels: the labels allowed, in the order of the classes; default: those found, sorted.
+        to_train: whether there must be a row to train on.
 
     Raises:
         ManifestError: it cannot be used; carries every problem found.
@@ -90,7 +93,7 @@ def read_manifest(path: str | Path, labels: Sequence[str] | None = None) -> Mani
         problems += [f"row {row.number}: {problem}" for problem in found]
     if not rows:
         problems.append("it holds no utterances")
-    elif all(row.cells["split"] != "train" for row in rows):
+    elif to_train and all(row.cells["split"] != "train" for row in rows):
         problems.append("no row is in the train split")
     if problems:
         raise _manifest_error(path, problems)

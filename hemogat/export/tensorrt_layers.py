@@ -1,4 +1,4 @@
-"""Count the types that the layers of a TensorRT plan have, and write the plan's record.
+"""Count the types that a TensorRT plan's layers have, write its record, list it in its bundle.
 
 Standard library only: ``build_engines.sh`` runs a copy of this file inside NVIDIA's container.
 """
@@ -56,8 +56,30 @@ def missing_types(counts: dict[str, int], expected: list[str]) -> list[str]:
     return [name for name in sorted(expected) if not counts[name]]
 
 
+def list_plan(manifest: Path, plan: str) -> None:
+    """List ``GRAPH/trt-PRECISION/model.plan`` among the models of ``bundle.json``, once."""
+    graph, target, _ = plan.split("/")
+    engine, precision = target.split("-")
+    entry = {"graph": graph, "engine": engine, "precision": precision, "path": plan}
+    bundle = json.loads(manifest.read_text(encoding="utf-8"))
+    if entry in bundle["models"]:
+        return
+    bundle["models"].append(entry)
+    written = manifest.with_suffix(".new")
+    text = json.dumps(bundle, indent=1, ensure_ascii=False) + "\n"
+    written.write_text(text, encoding="utf-8")
+    written.replace(manifest)
+
+
 def main(arguments: list[str]) -> int:
-    """Write the record of a plan: ``LAYERS_JSON RECORD_JSON FACTS_JSON EXPECTED_TYPES...``."""
+    """Write a plan's record, or list it.
+
+    Arguments: ``LAYERS_JSON RECORD_JSON FACTS_JSON EXPECTED_TYPES...``, or
+    ``--list BUNDLE_JSON PLAN``.
+    """
+    if arguments[0] == "--list":
+        list_plan(Path(arguments[1]), arguments[2])
+        return 0
     import tensorrt
 
     layers, record, facts, *expected = arguments

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hemogat.contract import Precision
 from hemogat.errors import IncompleteError
 from hemogat.export import tensorrt_layers
+from hemogat.export.onnx_files import MODEL_FILE
 from hemogat.export.tensorrt_engine import LAYERS_FILE, known_facts, optimization_profile
 from hemogat.export.tensorrt_operators import check_operators
 from hemogat.export_config import TensorRTConfig
-from hemogat.runtime.bundle import SUMS_FILE
+from hemogat.runtime.bundle import MANIFEST_FILE, SUMS_FILE
 from hemogat.runtime.tensorrt_plan import PLAN_FILE, ShapeRange, record_path
 
 SCRIPT_FILE = "build_engines.sh"
@@ -60,8 +61,9 @@ build() {{
     --timingCacheFile=/cache/tensorrt.cache \\
     --profilingVerbosity=detailed --exportLayerInfo="$folder/{layers}" --skipInference
   python3 {counter} "$folder/{layers}" "$folder/{record}" "$facts" "$@"
+  python3 {counter} --list {manifest} "$folder/{plan}"
   local name
-  for name in "$folder/{plan}" "$folder/{record}" "$folder/{layers}"; do
+  for name in "$folder/{plan}" "$folder/{record}" "$folder/{layers}" {manifest}; do
     if [[ -f {sums} ]]; then
       sed -i "\\\\|  $name\\$|d" {sums}
       sha256sum "$name" >> {sums}
@@ -75,28 +77,34 @@ build() {{
 
 def write_build_script(
     bundle: Path,
-    graphs: Sequence[Path],
-    precision: Precision,
+    graphs: Mapping[Precision, Sequence[Path]],
     config: TensorRTConfig,
     token_buckets: Sequence[int],
 ) -> Path:
     """Check the typed ONNX ``graphs`` inside ``bundle`` and write the script that builds their
     plans beside them; return the script's path.
 
+    The script also lists each plan in ``bundle.json``, so that it can be loaded.
+
     Raises:
         HemogatError: TensorRT would refuse a graph; the message names the node.
         ConfigError: the recipe's tokens do not hold the model's.
     """
-    calls = [_call(bundle, path, precision, config, token_buckets) for path in graphs]
+    calls = [
+        _call(bundle, path, precision, config, token_buckets)
+        for precision, paths in graphs.items()
+        for path in paths
+    ]
     plan = Path(PLAN_FILE)
     script = _TEMPLATE.format(
         script=SCRIPT_FILE,
-        onnx=graphs[0].name,
+        onnx=MODEL_FILE,
         plan=plan,
         record=record_path(plan),
         layers=LAYERS_FILE,
         counter=COUNTER_FILE,
         sums=SUMS_FILE,
+        manifest=MANIFEST_FILE,
         options=" \\\n    ".join(_options(config)),
         calls="\n".join(calls),
     )

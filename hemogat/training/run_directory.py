@@ -46,6 +46,7 @@ class RunRecord(Settings):
     A run imported from a checkpoint has no ``manifest``: nobody said what its rows were made of.
     ``seeds``: what each kind of head was trained with; ``best_seed``: the one whose full head
     validated best, which is exported. ``skipped``: utterances left out, unreadable.
+    ``random_weights``: nobody trained it, so its exports are compared but not judged.
     """
 
     recipe: Recipe
@@ -55,6 +56,7 @@ class RunRecord(Settings):
     seeds: tuple[int, ...]
     best_seed: int
     skipped: tuple[SkippedRow, ...] = ()
+    random_weights: bool = False
     created_utc: str
     versions: dict[str, str]
 

@@ -273,6 +273,7 @@ class TestProblems:
     def test_no_train_rows(self, corpus: Corpus) -> None:
         path = corpus("a.wav,,happy,s1,test", "b.wav,,sad,s1,val")
         assert problems_of(path) == ("no row is in the train split",)
+        assert read_manifest(path, to_train=False).utterances
 
     @pytest.mark.parametrize("lines", [(), ("", "")])
     def test_no_rows(self, corpus: Corpus, lines: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.golden import check_golden
 from hemogat.runtime.parity_report import read_parity
 from hemogat.runtime.pipeline import Pipeline
-from hemogat.training.run_directory import RunDirectory
+from hemogat.training.run_directory import RECORD_FILE, RunDirectory
 
 FOLDER = Path(__file__).parents[2] / "export"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -113,7 +114,10 @@ def test_a_refused_engine_leaves_the_others(
 @pytest.mark.usefixtures("quick_graphs")
 def test_random_weights_are_reported_and_not_judged(tiny_run: Path, tmp_path: Path) -> None:
     strict = ExportConfig(precision="fp16", parity=ParityConfig())
-    report = export_run(tiny_run, tmp_path / "bundle", strict, random_weights=True)
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = json.loads((run / RECORD_FILE).read_text()) | {"random_weights": True}
+    (run / RECORD_FILE).write_text(json.dumps(record))
+    report = export_run(run, tmp_path / "bundle", strict)
     assert report.parity.ungated == "the weights are random"
     assert report.parity.rows
     assert "Not judged: the weights are random" in (report.bundle / "MODEL_CARD.md").read_text()

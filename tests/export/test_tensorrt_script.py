@@ -39,8 +39,10 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def graphs(bundle: Path) -> list[Path]:
-    names = ("audio_encoder", "text_encoder", "fusion")
-    return [bundle / name / "onnx-fp32" / "model.onnx" for name in names]
+    places = [bundle / n / "trt-fp32" for n in ("audio_encoder", "text_encoder", "fusion")]
+    for place in places:
+        shutil.copytree(place.with_name("onnx-fp32"), place)
+    return [place / "model.onnx" for place in places]
 
 
 @pytest.fixture
@@ -71,12 +73,14 @@ def run(script: Path, environment: dict[str, str]) -> subprocess.CompletedProces
 def test_the_script_builds_every_plan_and_keeps_the_bundle_whole(
     bundle: Path, graphs: list[Path], container: dict[str, str]
 ) -> None:
-    script = write_build_script(bundle, graphs, "fp32", TensorRTConfig(), BUCKETS)
+    script = write_build_script(bundle, {"fp32": graphs}, TensorRTConfig(), BUCKETS)
     write_sums(bundle)
     for _ in range(2):  # building again replaces
         done = run(script, container)
         assert done.returncode == 0, done.stderr
-        Bundle.open(bundle)
+        listed = Bundle.open(bundle).manifest.models
+        plans = [m.path for m in listed if (m.engine, m.precision) == ("trt", "fp32")]
+        assert plans == [f"{p.parent.relative_to(bundle)}/model.plan" for p in graphs]
     for path in graphs:
         record = PlanRecord.model_validate_json((path.parent / "model.plan.json").read_bytes())
         assert (record.tensorrt, record.gpu) == ("10.16.1.11", "NVIDIA H200")
@@ -84,8 +88,8 @@ def test_the_script_builds_every_plan_and_keeps_the_bundle_whole(
         assert record.onnx.keys() > {"model.onnx"}  # and where its weights are
     words = Path(container["TRTEXEC_LOG"]).read_text().splitlines()
     for word in (
-        "--onnx=text_encoder/onnx-fp32/model.onnx",
-        "--saveEngine=text_encoder/onnx-fp32/model.plan",
+        "--onnx=text_encoder/trt-fp32/model.onnx",
+        "--saveEngine=text_encoder/trt-fp32/model.plan",
         "--minShapes=input_ids:1x16,attention_mask:1x16",
         "--optShapes=input_ids:8x32,attention_mask:8x32",
         "--maxShapes=input_ids:32x32,attention_mask:32x32",
@@ -98,7 +102,7 @@ def test_the_script_builds_every_plan_and_keeps_the_bundle_whole(
         "--memPoolSize=workspace:4096M",
         "--hardwareCompatibilityLevel=none",
         "--timingCacheFile=/cache/tensorrt.cache",
-        "--exportLayerInfo=fusion/onnx-fp32/model.layers.json",
+        "--exportLayerInfo=fusion/trt-fp32/model.layers.json",
     ):
         assert word in words
 
@@ -106,7 +110,7 @@ def test_the_script_builds_every_plan_and_keeps_the_bundle_whole(
 def test_a_plan_without_the_types_of_its_graph_stops_the_script(
     bundle: Path, graphs: list[Path], container: dict[str, str]
 ) -> None:
-    script = write_build_script(bundle, graphs[:1], "fp32", TensorRTConfig(), BUCKETS)
+    script = write_build_script(bundle, {"fp32": graphs[:1]}, TensorRTConfig(), BUCKETS)
     script.write_text(script.read_text().rstrip() + " fp16\n")  # as a graph with fp16 nodes has it
     done = run(script, container)
     assert done.returncode == 1
@@ -115,7 +119,7 @@ def test_a_plan_without_the_types_of_its_graph_stops_the_script(
 
 
 def test_the_image_tag_has_to_be_given(bundle: Path, graphs: list[Path]) -> None:
-    script = write_build_script(bundle, graphs, "fp32", TensorRTConfig(), BUCKETS)
+    script = write_build_script(bundle, {"fp32": graphs}, TensorRTConfig(), BUCKETS)
     done = run(script, {"PATH": os.environ["PATH"]})
     assert done.returncode == 1
     assert "expected a tag of nvcr.io/nvidia/tensorrt" in done.stderr
@@ -125,7 +129,7 @@ def test_settings_become_options(bundle: Path, graphs: list[Path]) -> None:
     config = TensorRTConfig(
         hardware_compatibility="ampere_plus", tf32=True, workspace_mib=512, optimization_level=5
     )
-    text = write_build_script(bundle, graphs, "fp32", config, BUCKETS).read_text()
+    text = write_build_script(bundle, {"fp32": graphs}, config, BUCKETS).read_text()
     assert "--hardwareCompatibilityLevel=ampere+" in text
     assert "--memPoolSize=workspace:512M" in text
     assert "--builderOptimizationLevel=5" in text
@@ -133,7 +137,7 @@ def test_settings_become_options(bundle: Path, graphs: list[Path]) -> None:
 
 
 def test_the_script_is_clean(bundle: Path, graphs: list[Path]) -> None:
-    script = write_build_script(bundle, graphs, "fp32", TensorRTConfig(), BUCKETS)
+    script = write_build_script(bundle, {"fp32": graphs}, TensorRTConfig(), BUCKETS)
     checker = shutil.which("shellcheck")
     command = [checker, str(script)] if checker else ["bash", "-n", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -146,7 +150,7 @@ def test_a_graph_that_tensorrt_refuses_gets_no_script(bundle: Path, graphs: list
     next(a for a in search.attribute if a.name == "sorted").i = 0
     onnx.save(model, graphs[2])
     with pytest.raises(HemogatError, match=r"\(TopK\): sorted is 0"):
-        write_build_script(bundle, graphs, "fp32", TensorRTConfig(), BUCKETS)
+        write_build_script(bundle, {"fp32": graphs}, TensorRTConfig(), BUCKETS)
     assert not (bundle / "build_engines.sh").exists()
 
 
