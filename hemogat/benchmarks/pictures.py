@@ -66,6 +66,7 @@ def _latency_against_throughput(figures: Sequence[Figure]) -> Drawing | None:
         for throughput, _, p95 in points:
             offered = [str(v) for key, v in throughput.axes.items() if key != "load"]
             _label(axis, ", ".join(offered), throughput.value, p95.value)
+    axis.margins(0.1)  # room for the labels
     axis.set_xlim(left=0)
     axis.legend(fontsize=8)
     return drawing
