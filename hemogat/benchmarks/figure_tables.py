@@ -9,6 +9,8 @@ from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.quantities import column_scale, interval, number
 
 _Row = dict[str, Figure]
+# Their intervals would make tables too wide to print; the JSON has them.
+_BOUNDS_LEFT_OUT = ("p90", "p95", "p99")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def _table(rows: Sequence[_Row]) -> FigureTable:
 
 def _cell(figure: Figure, divisor: float) -> str:
     low, high = figure.low, figure.high
+    if figure.metric in _BOUNDS_LEFT_OUT:
+        low = high = None
     scaled = figure.model_copy(
         update={
             "low": None if low is None else low / divisor,

@@ -114,4 +114,4 @@ def told(value: object) -> str:
     """Return a setting's value in words."""
     if value is None or value == []:
         return "none"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(told, value)) if isinstance(value, list | tuple) else str(value)

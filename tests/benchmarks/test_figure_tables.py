@@ -32,3 +32,10 @@ def test_a_column_has_one_unit_and_intervals_scale_with_it() -> None:
     (table,) = figure_tables(counts)
     assert table.numbers == ("macs GMAC",)
     assert [row[-1] for row in table.rows] == ["2 (1 to 3)", "0.00300"]
+
+
+def test_only_the_medians_interval_is_shown() -> None:
+    bounds = {"low": 1.5, "high": 2.5}
+    times = [figure("a", q, "ms", 2.25).model_copy(update=bounds) for q in ("p50", "p99")]
+    (table,) = figure_tables(times)
+    assert table.rows == (("a", "2.25 (1.50 to 2.50)", "2.25"),)
