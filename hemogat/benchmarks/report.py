@@ -72,7 +72,7 @@ class StoredReport(BenchReport):
 
 
 def read_report(path: Path) -> StoredReport:
-    """Read a report of any kind.
+    """Read a report of any kind, of this schema version or the one before.
 
     Raises:
         InputError: the file is missing, is no benchmark report, or is one of a schema version
@@ -84,18 +84,22 @@ def read_report(path: Path) -> StoredReport:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(raw, dict) or raw.get("schema_version") != SCHEMA_VERSION:
-        found = raw.get("schema_version") if isinstance(raw, dict) else None
-        raise InputError(
-            f"{path}: expected a benchmark report of schema version {SCHEMA_VERSION}, found "
-            f"{'none' if found is None else f'version {found}'}; measure again with this hemogat"
-        )
+    from hemogat.benchmarks.older_reports import OLD_VERSION, upgraded  # which need this module
+
     try:
-        return StoredReport.model_validate(raw)
+        if isinstance(raw, dict) and raw.get("schema_version") == OLD_VERSION:
+            raw = upgraded(raw)
+        if isinstance(raw, dict) and raw.get("schema_version") == SCHEMA_VERSION:
+            return StoredReport.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: is no benchmark report: {where}: {first['msg']}") from error
+    found = raw.get("schema_version") if isinstance(raw, dict) else None
+    raise InputError(
+        f"{path}: expected a benchmark report of schema version {SCHEMA_VERSION}, found "
+        f"{'none' if found is None else f'version {found}'}; measure again with this hemogat"
+    )
 
 
 def flat_settings(settings: object, prefix: str = "") -> dict[str, object]:
