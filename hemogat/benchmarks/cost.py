@@ -80,20 +80,22 @@ class EncodersCost:
 def base_encoders_cost() -> EncodersCost:
     """Count wav2vec2-base and bert-base-uncased."""
     with torch.device("meta"):
-        return encoders_cost(*base_encoders())
+        encoders = base_encoders()
+    return encoders_cost(*encoders)
 
 
 def encoders_cost(
     audio: AudioEncoder, text: TextEncoder, *, windows: int = 1, tokens: int = TOKENS
 ) -> EncodersCost:
-    """Count encoders whose attention is eager; they run once, on the device they are on."""
-    heard = torch.zeros(windows, WINDOW_SAMPLES, device=_device(audio))
-    ids = torch.ones(1, tokens, dtype=torch.int64, device=_device(text))
-    return EncodersCost(
-        parameter_count(audio) + parameter_count(text),
-        count_macs(lambda: audio(heard)),
-        count_macs(lambda: text(ids, ids)),
-    )
+    """Count encoders whose attention is eager; they run once, on the device that both are on."""
+    with torch.device(_device(audio)):
+        heard = torch.zeros(windows, WINDOW_SAMPLES)
+        ids = torch.ones(1, tokens, dtype=torch.int64)
+        return EncodersCost(
+            parameter_count(audio) + parameter_count(text),
+            count_macs(lambda: audio(heard)),
+            count_macs(lambda: text(ids, ids)),
+        )
 
 
 def _device(encoder: nn.Module) -> torch.device:

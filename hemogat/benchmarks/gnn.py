@@ -16,7 +16,7 @@ from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.runners import random_embeddings
 from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
-from hemogat.benchmarks.targets import Case, FusionTarget, HeadShape, HeadTarget, Target
+from hemogat.benchmarks.targets import Case, GraphsTarget, HeadShape, HeadTarget, Target
 from hemogat.config import PositiveInt, Settings
 from hemogat.contract import Engine, Precision
 from hemogat.errors import ConfigError
@@ -175,7 +175,7 @@ def _write(
     return entries
 
 
-def _engine_target(shape: HeadShape, name: EngineName, onnx: Path, folder: Path) -> FusionTarget:
+def _engine_target(shape: HeadShape, name: EngineName, onnx: Path, folder: Path) -> GraphsTarget:
     engine: Engine = "onnx" if name.startswith("onnx") else "openvino"
     precision: Precision = (
         "int8" if name.endswith("int8") else "bf16" if name.endswith("bf16") else "fp32"
@@ -186,7 +186,7 @@ def _engine_target(shape: HeadShape, name: EngineName, onnx: Path, folder: Path)
     elif engine == "openvino":
         assert precision != "fp16"
         path = convert(onnx, folder, precision, _calibration(shape))
-    return FusionTarget(path=path, engine=engine, precision=precision, shape=shape)
+    return GraphsTarget(paths={"fusion": path}, engine=engine, precision=precision, shape=shape)
 
 
 def _calibration(shape: HeadShape) -> list[Arrays]:

@@ -102,7 +102,7 @@ def _of_run(run: RunDirectory, gnn: str) -> Variant:
         found = "no graph" if head.modules == "no_gnn" else head.gnn
         raise ConfigError(f"{run.path}: expected a run with {gnn}, found one with {found}")
     figures = evaluate_run(run).served.figures
-    return Variant(_shape(run, head), _encoders(run), {str(n): e for n, e in figures.items()})
+    return Variant(shape_of_run(run, head), _encoders(run), {str(n): e for n, e in figures.items()})
 
 
 def _of_study(path: Path) -> list[Variant]:
@@ -119,14 +119,17 @@ def _of_study(path: Path) -> list[Variant]:
     rows = {row.name: row.figures["test"] for row in study.rows}
     return [
         Variant(
-            _shape(run, run.record.recipe.head.model_copy(update={"gnn": gnn})), encoders, rows[gnn]
+            shape_of_run(run, run.record.recipe.head.model_copy(update={"gnn": gnn})),
+            encoders,
+            rows[gnn],
         )
         for gnn in GNNS
         if gnn in rows
     ]
 
 
-def _shape(run: RunDirectory, head: HeadConfig) -> HeadShape:
+def shape_of_run(run: RunDirectory, head: HeadConfig) -> HeadShape:
+    """Return the sizes of ``head`` on the run's embeddings and bank."""
     train, recipe = run.features("train"), run.record.recipe
     graph: GraphConfig = recipe.graph.model_copy(
         update={"labels": False, "direction": "incoming"}  # what an authors' run would be served as

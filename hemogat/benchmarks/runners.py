@@ -16,7 +16,7 @@ from hemogat.benchmarks.targets import (
     COMPONENTS,
     BundleTarget,
     Case,
-    FusionTarget,
+    GraphsTarget,
     RunTarget,
     ServedTarget,
     Target,
@@ -35,6 +35,7 @@ from hemogat.serving.client import Client
 _TORCH_RUNNERS = "hemogat.benchmarks.torch_runners"
 _SPECIAL_TOKENS = 2  # BERT's before and after the text
 _LOUDNESS = 0.1
+_BASE_VOCABULARY = (1000, 30_000)  # of BERT-base: real word pieces
 
 
 class Runner(Protocol):
@@ -59,8 +60,8 @@ def open_runner(target: Target, threads: int | None, device: str) -> Runner:
     """
     if isinstance(target, BundleTarget):
         return BundleRunner(target, threads, device)
-    if isinstance(target, FusionTarget):
-        return FusionRunner(target, threads, device)
+    if isinstance(target, GraphsTarget):
+        return GraphsRunner(target, threads, device)
     if isinstance(target, ServedTarget):
         return ServedRunner(target)
     kind = "RunRunner" if isinstance(target, RunTarget) else "HeadRunner"
@@ -110,23 +111,35 @@ class BundleRunner:
         return lambda: pipeline([audio] * case.batch, [text] * case.batch)
 
 
-class FusionRunner:
-    """A fusion graph's file in an engine."""
+class GraphsRunner:
+    """Exported graphs' files in an engine, each alone."""
 
-    def __init__(self, target: FusionTarget, threads: int | None, device: str) -> None:
-        self._session = open_graph(str(target.path), target.engine, threads=threads, device=device)
+    def __init__(self, target: GraphsTarget, threads: int | None, device: str) -> None:
+        self._sessions = {
+            graph: open_graph(str(path), target.engine, threads=threads, device=device)
+            for graph, path in target.paths.items()
+        }
         self._dims = target.shape.dims
+        files = {file for path in target.paths.values() for file in path.parent.iterdir()}
         self.opened = Opened(
-            components=("fusion",),
+            components=tuple(c for c in COMPONENTS if c in self._sessions),
             gnn=target.shape.head.gnn,
             bank_rows=target.shape.bank_rows,
-            size_mib=size_mib(set(target.path.parent.iterdir())),
+            size_mib=size_mib(files),
         )
 
     def prepare(self, case: Case) -> Callable[[], object]:
         """Make the inputs of a case, and return what runs it once."""
-        feeds = random_embeddings(case.batch, self._dims)
-        return lambda: self._session.run(feeds)
+        assert case.component != "end_to_end"
+        session, feeds = self._sessions[case.component], self._feeds(case)
+        return lambda: session.run(feeds)
+
+    def _feeds(self, case: Case) -> Arrays:
+        if case.component == "fusion":
+            return random_embeddings(case.batch, self._dims)
+        if case.component == "audio_encoder":
+            return {"windows": noise_windows(case.batch * case.windows)}
+        return token_arrays(case.batch, case.tokens)
 
 
 class ServedRunner:
@@ -151,6 +164,13 @@ def random_embeddings(batch: int, dims: Dims, seed: int = 0) -> Arrays:
         "text_embedding": random.standard_normal((batch, dims.text)).astype(np.float32),
         "present": np.ones((batch, 2), np.bool_),
     }
+
+
+def token_arrays(batch: int, tokens: int) -> Arrays:
+    """Return inputs of a BERT with the base vocabulary, nothing padded."""
+    random = np.random.default_rng(0)
+    ids = random.integers(*_BASE_VOCABULARY, (batch, tokens))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
 def noise_windows(windows: int) -> NDArray[np.float32]:

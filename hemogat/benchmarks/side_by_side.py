@@ -12,7 +12,7 @@ from hemogat.benchmarks.figures import Better, Figure, Unit
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.rounds import Measured, RoundSettings, measure_case
 from hemogat.benchmarks.statistics import PERCENTILES
-from hemogat.benchmarks.targets import Case, Target
+from hemogat.benchmarks.targets import Case, GraphsTarget, Target
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.config import PositiveInt, Settings
 from hemogat.errors import ConfigError, IncompleteError
@@ -114,8 +114,11 @@ def _open(
 
 def _without_path(error: IncompleteError, target: Target) -> str:
     """Return the message without the place on this machine's disk: reports get published."""
-    path = getattr(target, "path", None)
-    return str(error) if path is None else str(error).replace(f"{path}: ", "")
+    paths = target.paths.values() if isinstance(target, GraphsTarget) else ()
+    message = str(error)
+    for path in paths:
+        message = message.replace(f"{path}: ", "")
+    return message
 
 
 def _able(workers: Sequence[_Worker], case: Case, found: Findings) -> list[_Worker]:

@@ -11,7 +11,14 @@ from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
-from hemogat.benchmarks.targets import Case, Component, engine_name, named, parse_target
+from hemogat.benchmarks.targets import (
+    Case,
+    Component,
+    ServedTarget,
+    engine_name,
+    named,
+    parse_target,
+)
 from hemogat.config import PositiveInt, Settings
 from hemogat.progress import Progress
 
@@ -86,6 +93,8 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
         "start-up: from starting the process to the loaded target, files in the page cache; peak "
         "memory: the process's largest resident set, libraries included",
     ]
+    if any(isinstance(target, ServedTarget) for target in targets.values()):
+        method.append("a server on this machine counts as other work on it")
     return TargetReport(
         title=f"Latency of {', '.join(targets)}",
         settings=settings.model_copy(update={"targets": tuple(targets)}),

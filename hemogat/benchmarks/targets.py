@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from hemogat.config import GraphConfig, HeadConfig, PositiveInt, Settings
 from hemogat.contract import Engine, Precision
 from hemogat.errors import ConfigError, InputError
-from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, Dims
+from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, Dims, GraphName
 
 # end_to_end: audio file and text in, answer out.
 Component = Literal["audio_encoder", "text_encoder", "fusion", "end_to_end"]
@@ -77,11 +77,11 @@ class ServedTarget(Settings):
     url: str
 
 
-class FusionTarget(Settings):
-    """A fusion graph's file in an engine, of a head with random weights."""
+class GraphsTarget(Settings):
+    """Exported graphs' files in an engine, each run alone; ``shape`` is the fusion graph's."""
 
-    kind: Literal["fusion"] = "fusion"
-    path: Path
+    kind: Literal["graphs"] = "graphs"
+    paths: dict[GraphName, Path]
     engine: Engine
     precision: Precision
     shape: HeadShape
@@ -95,8 +95,20 @@ class HeadTarget(Settings):
     compiled: bool = False
 
 
+class PeerTarget(Settings):
+    """Other software, run by a worker of its own that speaks the same protocol.
+
+    ``command``: what starts it; ``folder``: the models that it loads; ``name``: what executes them.
+    """
+
+    kind: Literal["peer"] = "peer"
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+
+
 Target = Annotated[
-    BundleTarget | RunTarget | ServedTarget | FusionTarget | HeadTarget,
+    BundleTarget | RunTarget | ServedTarget | GraphsTarget | HeadTarget | PeerTarget,
     Field(discriminator="kind"),
 ]
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)
@@ -104,7 +116,9 @@ TARGET: TypeAdapter[Target] = TypeAdapter(Target)
 
 def engine_name(target: Target) -> str:
     """Return what executes a target, as reports name it: "onnx-int8", "torch-eager"."""
-    if isinstance(target, BundleTarget | FusionTarget):
+    if isinstance(target, PeerTarget):
+        return target.name
+    if isinstance(target, BundleTarget | GraphsTarget):
         return f"{target.engine}-{target.precision}"
     if isinstance(target, ServedTarget):
         return "triton-http" if target.url.startswith("http") else "triton-grpc"
@@ -174,4 +188,6 @@ def _place(target: Target) -> str:
     if isinstance(target, BundleTarget | RunTarget):
         generic = target.path.name in ("bundle", "run")
         return target.path.parent.name if generic else target.path.name
-    return target.url if isinstance(target, ServedTarget) else target.shape.head.gnn
+    if isinstance(target, HeadTarget | GraphsTarget):
+        return target.shape.head.gnn
+    return target.url if isinstance(target, ServedTarget) else target.folder.name

@@ -15,13 +15,15 @@ from typing import TextIO
 from hemogat.benchmarks.energy import EnergyMeter
 from hemogat.benchmarks.peak_memory import own_peak_memory_mib
 from hemogat.benchmarks.runners import Runner, open_runner
-from hemogat.benchmarks.targets import Case
+from hemogat.benchmarks.targets import Case, Target
 from hemogat.benchmarks.worker_protocol import REQUEST, Close, Closed, Failed, Open, Run, Turn
 from hemogat.config import Settings
 from hemogat.errors import HemogatError
 
+OpenTarget = Callable[[Target, int | None, str], Runner]  # target, threads, device
 
-def main() -> None:
+
+def answer_requests(open_target: OpenTarget = open_runner) -> None:
     """Answer requests until told to close, or until the other side is gone."""
     answers = _take_standard_output()
     session: _Session | None = None
@@ -30,7 +32,7 @@ def main() -> None:
         answer: Settings
         try:
             if isinstance(request, Open):
-                session = _Session(open_runner(request.target, request.threads, request.device))
+                session = _Session(open_target(request.target, request.threads, request.device))
                 answer = session.runner.opened
             elif isinstance(request, Close):
                 answer = Closed(
@@ -76,4 +78,4 @@ def _take_standard_output() -> TextIO:
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests()

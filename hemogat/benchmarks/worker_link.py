@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import time
 from typing import TypeVar
 
 from hemogat import errors
-from hemogat.benchmarks.targets import Case, Target
+from hemogat.benchmarks.targets import Case, PeerTarget, Target
 from hemogat.benchmarks.worker_protocol import Close, Closed, Failed, Open, Opened, Run, Turn
 from hemogat.config import Settings
 from hemogat.errors import HemogatError
@@ -39,7 +40,7 @@ class WorkerLink:
         )
         started = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER],
+            target.command if isinstance(target, PeerTarget) else [sys.executable, "-m", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -92,9 +93,10 @@ class WorkerLink:
             line = ""
         if not line:
             raise HemogatError(self._died())
-        if line.startswith('{"kind":'):
-            failed = Failed.model_validate_json(line)
-            raise getattr(errors, failed.kind)(failed.message)
+        answer = json.loads(line)
+        if answer.keys() == Failed.model_fields.keys():
+            failed = Failed.model_validate(answer)
+            raise getattr(errors, failed.kind, HemogatError)(failed.message)
         return kind.model_validate_json(line)
 
     def _died(self) -> str:

@@ -69,7 +69,7 @@ class Closed(Settings):
 
 
 class Failed(Settings):
-    """``kind``: name of the exception's class in :mod:`hemogat.errors`."""
+    """``kind``: name of the exception's class, usually one in :mod:`hemogat.errors`."""
 
     kind: str
     message: str

@@ -1,0 +1,251 @@
+"""The cost report: counts, the roofline made of them, and measured times over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hemogat.benchmarks.cost import (
+    TOKENS,
+    VariantCost,
+    base_encoders,
+    encoders_cost,
+    variant_cost,
+)
+from hemogat.benchmarks.figures import P50, Better, Figure, Unit
+from hemogat.benchmarks.gnn import MODEL
+from hemogat.benchmarks.gnn_variants import GNNS, shape_of_run
+from hemogat.benchmarks.machine_rates import MachineRates, measure_rates
+from hemogat.benchmarks.noise import RunWatch
+from hemogat.benchmarks.report import BenchReport, read_report
+from hemogat.benchmarks.rounds import RoundSettings
+from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
+from hemogat.benchmarks.targets import (
+    BundleTarget,
+    HeadShape,
+    RunTarget,
+    engine_name,
+    parse_target,
+)
+from hemogat.benchmarks.work import Encoders, Work, work_of
+from hemogat.config import HeadConfig, PositiveInt, Settings
+from hemogat.errors import ConfigError
+from hemogat.progress import Progress
+from hemogat.runtime.bundle import Bundle
+from hemogat.training.head_names import FULL
+from hemogat.training.run_directory import RunDirectory
+
+MACHINE = "machine"  # the target of its own rates
+_COMPARABLE = ("side-by-side", "engines", "gnn")
+_Axes = dict[str, str | int]
+
+
+class CostSettings(Settings):
+    """What to count.
+
+    ``nodes``: of the transductive graph (the paper's test splits: 551 and 2,610). ``bank_rows``:
+    of the inductive path at base sizes; a run has its own. ``windows``, ``tokens``: of the
+    utterance that the roofline is for. ``threads``: of the machine's rates and of what is measured;
+    None: as many as there are cores. ``measured``: the target or report that times are from.
+    """
+
+    nodes: PositiveInt = 551
+    bank_rows: PositiveInt = 4407
+    windows: PositiveInt = 1
+    tokens: PositiveInt = 16
+    threads: PositiveInt | None = None
+    measured: str | None = None
+    rounds: RoundSettings = RoundSettings()
+
+
+class CostReport(BenchReport):
+    """What the model costs, here; ``rates`` are this machine's."""
+
+    kind: Literal["cost"] = "cost"
+    settings: CostSettings
+    variants: tuple[VariantCost, ...]
+    rates: MachineRates
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is counted: encoders, None where a run has none, and the heads behind them.
+
+    ``tokens``: what the totals count the text encoder at.
+    """
+
+    encoders: Encoders | None
+    shapes: tuple[HeadShape, ...]
+    tokens: int = TOKENS
+
+
+def base_sizes(bank_rows: int) -> Sizes:
+    """Return wav2vec2-base, BERT-base and the authors' head with each kind of graph layer."""
+    shapes = (HeadShape(head=HeadConfig(gnn=gnn), bank_rows=bank_rows) for gnn in GNNS)
+    with torch.device("meta"):  # nothing is allocated or computed
+        encoders = Encoders(*base_encoders())
+    return Sizes(encoders, tuple(shapes))
+
+
+def run_sizes(path: Path) -> Sizes:
+    """Return the sizes of a run.
+
+    Raises:
+        BundleError: it is no run directory.
+    """
+    run = RunDirectory.open(path)
+    encoders = None
+    if (path / "audio_encoder").is_dir():
+        encoders = Encoders(run.audio_encoder(), run.text_encoder())
+        for encoder in encoders:
+            encoder.backbone.set_attn_implementation("eager")
+    tokens = min(TOKENS, run.record.recipe.text.max_tokens)
+    return Sizes(encoders, (shape_of_run(run, run.record.heads[FULL]),), tokens)
+
+
+def measure_cost(
+    sizes: Sizes, settings: CostSettings, progress: Progress | None = None
+) -> CostReport:
+    """Count, measure the machine's rates, and set measured times beside the floor.
+
+    ``settings.measured``: a bundle's engine or a run, timed now, which must have these sizes; or
+    the JSON of an earlier report of targets, engines or graph layers on this machine.
+
+    Raises:
+        ConfigError: what is measured has other sizes, or is a report of another kind.
+        InputError: it is neither a target nor a report.
+    """
+    progress, watch = progress or Progress(), RunWatch()
+    with progress.stage("Count"):
+        works = work_of(
+            sizes.encoders, sizes.shapes, windows=settings.windows, tokens=settings.tokens
+        )
+        variants = _variants(sizes, settings)
+    medians, notes = _medians(sizes, works, settings, progress)
+    with progress.stage("Machine's rates", undisturbed=True):
+        rates = measure_rates(settings.threads)
+    figures = [*_of_machine(rates), *(f for work in works for f in _of_work(work, rates))]
+    figures += [
+        figure
+        for work in works
+        for median in medians
+        if _fits(median, work, sizes.shapes[0].bank_rows)
+        for figure in _of_median(median, work, rates)
+    ]
+    return CostReport(
+        title="Cost and roofline",
+        settings=settings,
+        notes=(*_method(settings, rates), *notes),
+        figures=tuple(figures),
+        variants=variants,
+        rates=rates,
+        **watch.facts(),
+    )
+
+
+def _variants(sizes: Sizes, settings: CostSettings) -> tuple[VariantCost, ...]:
+    if sizes.encoders is None:
+        return ()
+    counted = encoders_cost(*sizes.encoders, tokens=sizes.tokens)
+    return tuple(variant_cost(shape, counted, settings.nodes) for shape in sizes.shapes)
+
+
+def _medians(
+    sizes: Sizes, works: Sequence[Work], settings: CostSettings, progress: Progress
+) -> tuple[list[Figure], list[str]]:
+    given = settings.measured
+    if given is None:
+        return [], []
+    if given.endswith(".json"):
+        report = read_report(Path(given))
+        if report.kind not in _COMPARABLE:
+            raise ConfigError(
+                f"{given}: is a report of {report.kind}; expected one of {', '.join(_COMPARABLE)}"
+            )
+        return [f for f in report.figures if f.metric == P50], [
+            f"times: {report.title}, measured {report.created_utc} on {report.environment.cpu}"
+        ]
+    target = parse_target(given)
+    if isinstance(target, BundleTarget):
+        _check_sizes(Bundle.open(target.path, verify=False), sizes.shapes)
+    elif not isinstance(target, RunTarget):
+        raise ConfigError(f"--measure {given}: expected a bundle, a run or a report, found a URL")
+    cases = {str(work.case.axes): work.case for work in works}
+    found = measure_side_by_side(
+        [Entry(engine_name(target), target)],
+        SideBySideSettings(
+            cases=tuple(cases.values()), threads=(settings.threads,), rounds=settings.rounds
+        ),
+        progress,
+    )
+    return [f for f in found.figures if f.metric == P50], found.notes
+
+
+def _check_sizes(bundle: Bundle, shapes: Sequence[HeadShape]) -> None:
+    manifest = bundle.manifest
+    theirs = (manifest.dims, manifest.head, manifest.bank.rows)
+    if theirs not in [(shape.dims, shape.head, shape.bank_rows) for shape in shapes]:
+        raise ConfigError(
+            f"{bundle.path}: is not of the sizes that are counted (a bank of {manifest.bank.rows} "
+            f"rows, hidden {manifest.head.hidden}); name the run that it was exported from: --run"
+        )
+
+
+def _fits(median: Figure, work: Work, bank_rows: int) -> bool:
+    """Say whether a median is of this work; reports leave out what is 1 or the default."""
+    unsaid: _Axes = {"batch": 1, "windows": 1, "gnn": "gat", "bank_rows": bank_rows}
+    found = unsaid | median.axes
+    wanted = work.axes | ({"bank_rows": bank_rows} if work.gnn is not None else {})
+    return all(found.get(name) == value for name, value in wanted.items())
+
+
+def _of_machine(rates: MachineRates) -> list[Figure]:
+    axes: _Axes = {"threads": rates.threads}
+    return [
+        _figure(MACHINE, "gemm_rate", "MAC/s", rates.gemm_macs_per_s, axes, "higher"),
+        _figure(MACHINE, "copy_rate", "B/s", rates.copy_bytes_per_s, axes, "higher"),
+    ]
+
+
+def _of_work(work: Work, rates: MachineRates) -> list[Figure]:
+    return [
+        _figure(MODEL, "macs", "MAC", work.macs, work.axes),
+        _figure(MODEL, "moved", "B", work.moved_bytes, work.axes),
+        _figure(MODEL, "intensity", "MAC/B", work.intensity, work.axes, "neither"),
+        _figure(MODEL, "floor", "ms", rates.floor_ms(work.macs, work.moved_bytes), work.axes),
+    ]
+
+
+def _of_median(median: Figure, work: Work, rates: MachineRates) -> list[Figure]:
+    floor_ms = rates.floor_ms(work.macs, work.moved_bytes)
+    rate = work.macs / median.value * 1e3
+    low, high = (None if b is None else b / floor_ms for b in (median.low, median.high))
+    over = _figure(median.target, "over_floor", "ratio", median.value / floor_ms, work.axes)
+    return [
+        median.model_copy(update={"axes": work.axes}),
+        over.model_copy(update={"low": low, "high": high}),
+        _figure(median.target, "intensity", "MAC/B", work.intensity, work.axes, "neither"),
+        _figure(median.target, "rate", "MAC/s", rate, work.axes, "higher"),
+    ]
+
+
+def _figure(
+    target: str, metric: str, unit: Unit, value: float, axes: _Axes, better: Better = "lower"
+) -> Figure:
+    return Figure(
+        target=target, metric=metric, unit=unit, value=value, better=better, axes=dict(axes)
+    )
+
+
+def _method(settings: CostSettings, rates: MachineRates) -> list[str]:
+    return [
+        f"one utterance of {settings.windows} windows of 1 s and {settings.tokens} tokens",
+        rates.in_words(),
+        "floor: the larger of MACs over the product's rate and bytes over the copy's; bytes: fp32 "
+        "weights once, the searched tables, the gathered states, inputs and outputs",
+        "int8 and bf16 move and multiply less than the fp32 floor assumes, and may fall below it",
+    ]

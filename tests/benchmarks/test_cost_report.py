@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hemogat.benchmarks.cost import variant_costs
+from hemogat.benchmarks.cost_report import (
+    CostReport,
+    CostSettings,
+    base_sizes,
+    measure_cost,
+    run_sizes,
+)
+from hemogat.benchmarks.cost_tables import cost_table, roofline_table
+from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.machine_rates import MachineRates
+from hemogat.benchmarks.rounds import RoundSettings
+from hemogat.benchmarks.targets import HeadShape
+from hemogat.benchmarks.work import work_of
+from hemogat.config import GraphConfig, HeadConfig
+from hemogat.errors import ConfigError
+from hemogat.runtime.bundle import Dims
+
+FEW = RoundSettings(rounds=2, turn_runs=2, warm_up_limit_s=0.1)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run: Path, tiny_bundle: Path) -> CostReport:
+    settings = CostSettings(measured=str(tiny_bundle), threads=1, rounds=FEW)
+    return measure_cost(run_sizes(tiny_run), settings)
+
+
+def figures(report: CostReport, metric: str) -> dict[tuple[str, object], Figure]:
+    found = (f for f in report.figures if f.metric == metric)
+    return {(f.target, f.axes.get("component")): f for f in found}
+
+
+def test_times_stand_beside_the_floor(report: CostReport) -> None:
+    floors, medians = figures(report, "floor"), figures(report, "p50")
+    over = figures(report, "over_floor")
+    for component in ("audio_encoder", "text_encoder", "fusion"):
+        floor_ms = floors["model", component].value
+        median_ms = medians["onnx-fp32", component].value
+        assert over["onnx-fp32", component].value == pytest.approx(median_ms / floor_ms)
+        assert median_ms > floor_ms  # tiny graphs are nowhere near it
+    assert len({figure.key for figure in report.figures}) == len(report.figures)
+
+
+def test_the_floor_is_the_later_of_arithmetic_and_memory(report: CostReport) -> None:
+    rates = report.rates
+    for metric in ("macs", "moved", "floor"):
+        assert len(figures(report, metric)) == 3
+    for key, floor in figures(report, "floor").items():
+        macs, moved = figures(report, "macs")[key].value, figures(report, "moved")[key].value
+        compute_ms, memory_ms = (
+            1e3 * macs / rates.gemm_macs_per_s,
+            1e3 * moved / rates.copy_bytes_per_s,
+        )
+        assert floor.value == pytest.approx(max(compute_ms, memory_ms))
+        assert figures(report, "intensity")[key].value == pytest.approx(macs / moved)
+
+
+def test_tables(report: CostReport) -> None:
+    assert [row[0] for row in cost_table(report).rows] == ["gat"]
+    table = roofline_table(report)
+    assert [row[0] for row in table.rows] == ["audio_encoder", "text_encoder", "fusion gat"]
+    assert table.right[-1] == "onnx-fp32, x floor"
+    assert all(row[-1] for row in table.rows)
+
+
+def test_an_earlier_report_gives_the_times(
+    report: CostReport, tiny_run: Path, tmp_path: Path
+) -> None:
+    earlier = report.model_copy(update={"kind": "side-by-side"})
+    path = tmp_path / "earlier.json"
+    path.write_text(earlier.to_json())
+    again = measure_cost(run_sizes(tiny_run), CostSettings(measured=str(path), threads=1))
+    assert figures(again, "p50") == figures(report, "p50")
+    path.write_text(report.to_json())
+    with pytest.raises(ConfigError, match="is a report of cost"):
+        measure_cost(run_sizes(tiny_run), CostSettings(measured=str(path)))
+
+
+def test_a_bundle_of_other_sizes_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(ConfigError, match="a bank of 24 rows, hidden 16"):
+        measure_cost(base_sizes(400), CostSettings(measured=str(tiny_bundle)))
+
+
+def test_the_work_of_base_sizes() -> None:
+    sizes = base_sizes(4407)
+    audio, text, gat, *_ = work_of(sizes.encoders, sizes.shapes, windows=1, tokens=16)
+    encoder_macs = variant_costs()[0].encoder_macs  # at 128 tokens
+    assert 0.35 < (audio.macs + text.macs) / encoder_macs < 0.5
+    assert 94e6 < audio.moved_bytes / 4 < 96e6  # wav2vec2-base's parameters
+    assert 85e6 < text.moved_bytes / 4 < 88e6  # BERT's without the rows of its vocabulary
+    searched = 4407 * 2 * 768
+    assert searched + 8e6 < gat.moved_bytes / 4 < searched + 12e6
+
+
+def test_only_the_search_grows_with_the_bank() -> None:
+    shape = HeadShape(
+        dims=Dims(audio=4, text=4),
+        head=HeadConfig(hidden=8, heads=2, gnn="gcn"),
+        graph=GraphConfig(k_audio=1, k_text=1),
+        bank_rows=10,
+    )
+    larger = shape.model_copy(update={"bank_rows": 30})
+    (few,), (many,) = (work_of(None, [s], windows=1, tokens=16) for s in (shape, larger))
+    assert many.macs - few.macs == 20 * 8
+    assert many.moved_bytes - few.moved_bytes == 20 * 8 * 4
+
+
+def test_rates_make_a_floor() -> None:
+    rates = MachineRates(gemm_macs_per_s=1e9, copy_bytes_per_s=1e9, threads=1)
+    assert rates.floor_ms(macs=2_000_000, moved_bytes=1000) == pytest.approx(2)
+    assert rates.floor_ms(macs=1000, moved_bytes=3_000_000) == pytest.approx(3)
