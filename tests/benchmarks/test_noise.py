@@ -24,10 +24,11 @@ def test_others_are_told_from_own_children() -> None:
     share = facts["other_cpu_share"]
     assert share is not None
     assert 0 <= share <= 1
-    # The child's 0.8 s are in the machine's busy time and not in the others' share.
+    # The child's 0.8 s are in the machine's busy time and not in the others' share; half of them
+    # is left for what happens between the readings.
     _, total_s = noise._machine_cpu_s() or (0.0, 0.0)
-    assert busy_after - busy_before >= 0.7
-    assert share * (total_s - watch._total_before_s) <= busy_after - busy_before - 0.7
+    assert busy_after - busy_before >= 0.4
+    assert share * (total_s - watch._total_before_s) <= busy_after - busy_before - 0.4
 
 
 def test_without_proc_the_load_average_tells(
