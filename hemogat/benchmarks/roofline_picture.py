@@ -40,11 +40,16 @@ def draw_roofline(figures: Sequence[Figure]) -> Drawing | None:
         color="black",
         label="roof",
     )
-    for number, (intensity, rate) in enumerate(points):
-        marker, colour = _MARKERS[number % len(_MARKERS)], f"C{number % 10}"
-        axes = (str(value) for value in rate.axes.values())
-        label = ", ".join((rate.target, *axes))
-        axis.plot(intensity.value, rate.value / 1e9, marker, color=colour, label=label)
+    targets = list(dict.fromkeys(rate.target for _, rate in points))
+    components = list(dict.fromkeys(_component(rate) for _, rate in points))
+    for intensity, rate in points:
+        marker = _MARKERS[components.index(_component(rate)) % len(_MARKERS)]
+        colour = f"C{targets.index(rate.target) % 10}"
+        axis.plot(intensity.value, rate.value / 1e9, marker, color=colour)
+    for number, name in enumerate(targets):  # colours tell targets, markers components
+        axis.plot([], [], "s", color=f"C{number % 10}", label=name)
+    for number, name in enumerate(components):
+        axis.plot([], [], _MARKERS[number % len(_MARKERS)], color="0.4", label=name)
     axis.set(
         xscale="log",
         yscale="log",
@@ -53,5 +58,10 @@ def draw_roofline(figures: Sequence[Figure]) -> Drawing | None:
     )
     axis.grid(visible=True, which="major", color="0.9")
     axis.set_axisbelow(True)
-    axis.legend(fontsize=8)
+    drawing.legend(loc="outside right center", fontsize=8, frameon=False)
     return drawing
+
+
+def _component(figure: Figure) -> str:
+    axes = figure.axes
+    return " ".join(str(axes[name]) for name in ("component", "gnn") if name in axes)
