@@ -50,7 +50,7 @@ def gnn(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write the report to, as JSON and Markdown.", show_default=False
+            help="Folder to write the report to: JSON, Markdown and a page.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -72,7 +72,7 @@ def latency(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write the report to, as JSON and Markdown.", show_default=False
+            help="Folder to write the report to: JSON, Markdown and a page.", show_default=False
         ),
     ] = None,
     preset: Annotated[

@@ -60,7 +60,8 @@ def serve(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write the report to: JSON, Markdown and a picture.", show_default=False
+            help="Folder to write the report to: JSON, Markdown, a page and a picture.",
+            show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,

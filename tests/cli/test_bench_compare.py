@@ -86,21 +86,3 @@ def test_what_cannot_be_compared_is_refused(reports: tuple[str, str], tmp_path: 
     code, _, err = compare(reports[0], str(tmp_path / "none.json"))
     assert code == 1
     assert "none.json: cannot be read" in err
-
-
-def test_a_page_of_several_reports(reports: tuple[str, str], tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    result = CliRunner().invoke(
-        app, ["bench", "report", *reports, "--out", str(page), "--title", "Both"]
-    )
-    assert result.exit_code == 0, result.output
-    assert page.read_text().count("Latency of demo</h2>") == 2
-    assert "<h1>Both</h1>" in page.read_text()
-
-
-def test_a_page_never_replaces_a_result(reports: tuple[str, str]) -> None:
-    before = Path(reports[0]).read_text()
-    result = CliRunner().invoke(app, ["bench", "report", reports[1], "--out", reports[0]])
-    assert result.exit_code == 1
-    assert "expected a file name that ends in .html" in result.stderr
-    assert Path(reports[0]).read_text() == before
