@@ -58,15 +58,9 @@ class AsyncClient:
         self._endpoint = Endpoint.parse(url, protocol)
         self._is_grpc = self._endpoint.protocol == "grpc"
         self._library = require(f"tritonclient.{self._endpoint.protocol}", extra="serve")
-        aio = require(f"tritonclient.{self._endpoint.protocol}.aio", extra="serve")
         self._timeout_s = timeout_s
         self._retries = retries
-        options = (
-            self._endpoint.grpc_options()
-            if self._is_grpc
-            else {"ssl": self._endpoint.tls, "conn_timeout": timeout_s}
-        )
-        self._client = aio.InferenceServerClient(self._endpoint.address, **options)
+        self._client = self._endpoint.connect(timeout_s, aio=True)
         self._facts: ModelFacts | None = None
 
     async def __aenter__(self) -> AsyncClient:

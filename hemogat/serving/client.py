@@ -81,15 +81,16 @@ class Client:
     """Talks to one server; not to be shared between threads.
 
     Args:
-        url: ``host:port`` or ``grpc|grpcs|http|https://host:port``; default: the protocol's
-            usual port on this machine.
+        url: ``host:port`` or ``grpc|grpcs|http|https://[user@]host:port``; default: the protocol's
+            usual port on this machine. A user's password is in the environment variable
+            ``HEMOGAT_PASSWORD``; ``HEMOGAT_CA_CERTIFICATE`` may name certificates to trust.
         protocol: "grpc" or "http"; default: what the URL says, else gRPC.
         timeout_s: how long to wait for an answer, retries included.
         retries: how often to ask again, at growing intervals, when the server cannot be reached
             or is overloaded.
 
     Raises:
-        InputError: ``url`` is not of such a form.
+        InputError: ``url`` is not of such a form, or the password is missing.
         IncompleteError: tritonclient is not installed.
     """
 
@@ -106,14 +107,7 @@ class Client:
         self._library = require(f"tritonclient.{self._endpoint.protocol}", extra="serve")
         self._timeout_s = timeout_s
         self._retries = retries
-        # Over HTTP the time limit belongs to the connection, over gRPC to each call.
-        limits = {"connection_timeout": timeout_s, "network_timeout": timeout_s}
-        options = (
-            self._endpoint.grpc_options()
-            if self._is_grpc
-            else {"ssl": self._endpoint.tls, **limits}
-        )
-        self._client = self._library.InferenceServerClient(self._endpoint.address, **options)
+        self._client = self._endpoint.connect(timeout_s)
         self._facts: ModelFacts | None = None
 
     def __enter__(self) -> Client:

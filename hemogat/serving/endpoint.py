@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,54 +25,117 @@ _SCHEMES: dict[str, tuple[Protocol, bool]] = {
 }
 _BAD_REQUEST = frozenset({"StatusCode.INVALID_ARGUMENT", "400"})
 _UNAVAILABLE = frozenset({"StatusCode.UNAVAILABLE", "503"})
+_UNKNOWN_USER = frozenset({"StatusCode.UNAUTHENTICATED", "401"})
 _LOOPBACK = ("127.0.0.1", "localhost")
+PASSWORD_VARIABLE = "HEMOGAT_PASSWORD"
+CA_VARIABLE = "HEMOGAT_CA_CERTIFICATE"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One protocol of one server; ``address`` is ``host:port``."""
+    """One protocol of one server; ``address`` is ``host:port``.
+
+    ``user`` and ``password`` are for a proxy in front of it (HTTP basic authentication, over gRPC
+    too). ``ca_certificate``: the file of certificates to trust, in place of the system's.
+    """
 
     protocol: Protocol
     address: str
     tls: bool = False
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_certificate: str | None = None
 
     @classmethod
     def parse(cls, url: str | None, protocol: Protocol | None = None) -> Endpoint:
-        """Read ``host:port`` or ``grpc|grpcs|http|https://host:port``.
+        """Read ``host:port`` or ``grpc|grpcs|http|https://[user@]host:port``.
 
         Without a scheme ``protocol`` says which one is meant, or else it is gRPC; without a URL
-        it is the protocol's usual port on this machine.
+        it is the protocol's usual port on this machine. The user's password is in the environment
+        variable ``HEMOGAT_PASSWORD``, where no list of processes shows it; over TLS,
+        ``HEMOGAT_CA_CERTIFICATE`` may name a file of certificates to trust.
 
         Raises:
-            InputError: the URL is of another form, or contradicts ``protocol``.
+            InputError: the URL is of another form, contradicts ``protocol``, or has a user without
+                a password or without TLS.
         """
         if url is None or "://" not in url:
             spoken: Protocol = protocol or "grpc"
             return cls(spoken, url or DEFAULT_ADDRESSES[spoken])
         parts = urlsplit(url)
         found, tls = _SCHEMES.get(parts.scheme, (None, False))
-        if found is None or not parts.netloc or parts.path.strip("/"):
+        user, _, address = parts.netloc.rpartition("@")
+        if found is None or not address or ":" in user or parts.path.strip("/"):
             raise InputError(
-                f"{url}: expected host:port or {'|'.join(_SCHEMES)}://host:port, as in "
-                f"grpc://{DEFAULT_ADDRESSES['grpc']}"
+                f"{parts.scheme}://{address}: expected host:port or "
+                f"{'|'.join(_SCHEMES)}://[user@]host:port, as in "
+                f"grpc://{DEFAULT_ADDRESSES['grpc']}; a password belongs into {PASSWORD_VARIABLE}"
             )
         if protocol not in (None, found):
             raise InputError(f"{url}: is no {protocol} address; drop its scheme or the protocol")
-        return cls(found, parts.netloc, tls)
+        if not user:
+            return cls(found, address, tls, ca_certificate=os.environ.get(CA_VARIABLE))
+        if not tls:
+            raise InputError(
+                f"{url}: would send a password that everybody can read; use "
+                f"{parts.scheme}s://{parts.netloc}"
+            )
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if password is None:
+            raise InputError(f"{url}: expected the password of {user} in {PASSWORD_VARIABLE}")
+        return cls(found, address, tls, user, password, os.environ.get(CA_VARIABLE))
 
     @property
     def is_this_machine(self) -> bool:
         """Whether the server is on the loopback interface."""
         return self.address.rpartition(":")[0] in _LOOPBACK
 
-    def grpc_options(self) -> dict[str, Any]:
-        """Return what tritonclient's gRPC clients are made with."""
+    def connect(self, timeout_s: float, *, aio: bool = False) -> Any:
+        """Return tritonclient's client of the server; ``aio``: the one for asyncio.
+
+        Raises:
+            InputError: the file of certificates to trust cannot be read.
+            IncompleteError: tritonclient is not installed.
+        """
+        library = f"tritonclient.{self.protocol}"
+        module = require(f"{library}.aio" if aio else library, extra="serve")
+        if self.protocol == "grpc":
+            options = self._grpc_options()
+        elif aio:
+            trust = self._trust() if self.tls else None
+            options = {"ssl": self.tls, "ssl_context": trust, "conn_timeout": timeout_s}
+        else:
+            # Over HTTP the time limit belongs to the connection, over gRPC to each call.
+            limits = {"connection_timeout": timeout_s, "network_timeout": timeout_s}
+            options = {"ssl": self.tls, **limits}
+            if self.tls:
+                trust = self._trust()
+                options["ssl_context_factory"] = lambda: trust
+        client = module.InferenceServerClient(self.address, **options)
+        if self.user is not None:
+            auth = require(f"{library}.auth", extra="serve")
+            client.register_plugin(auth.BasicAuth(self.user, self.password))
+        return client
+
+    def _grpc_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"ssl": self.tls}
+        if self.ca_certificate is not None:
+            self._trust()  # gRPC says nothing of a file that it cannot use
+            options["root_certificates"] = self.ca_certificate
         if self.is_this_machine:
             # gRPC would ask the proxy that the environment may name even for this machine.
             unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
             options["channel_args"] = [*unlimited, ("grpc.enable_http_proxy", 0)]
         return options
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.ca_certificate)
+        except OSError as error:  # ssl's own errors are of this kind
+            raise InputError(
+                f"{self.ca_certificate}: expected certificates (PEM), as {CA_VARIABLE} says; "
+                f"found none ({error.strerror or error})"
+            ) from error
 
     @contextmanager
     def errors(self, names: Sequence[str] = ()) -> Iterator[None]:
@@ -88,6 +153,12 @@ class Endpoint:
             message = " ".join(str(error.message()).split())
             if error.status() in _BAD_REQUEST:
                 raise InputError(_rename_row(message, names)) from error
+            if error.status() in _UNKNOWN_USER:
+                raise ServerError(
+                    f"Triton server at {self.address}: does not let {self.user or 'us'} in; "
+                    f"expected a name in the URL (grpcs://name@host:port) and its password in "
+                    f"{PASSWORD_VARIABLE}"
+                ) from error
             kind = UnavailableError if error.status() in _UNAVAILABLE else ServerError
             raise kind(f"Triton server at {self.address}: {message}") from error
         except _connection_errors(self.protocol) as error:  # HTTP's; gRPC's have a status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -21,7 +22,9 @@ from tritonclient import grpc
 from tritonclient.grpc.auth import BasicAuth
 from tritonclient.utils import InferenceServerException
 
+from hemogat.errors import ServerError
 from hemogat.runtime.bundle import write_sums
+from hemogat.serving.async_client import AsyncClient
 from hemogat.serving.client import Client
 from hemogat.serving.ports import choose_ports
 from hemogat.serving.repository import write_repository
@@ -159,6 +162,26 @@ def test_the_proxy_lets_in_who_is_known(proxy: Proxy) -> None:
         proxy.infer("stop that", password="wrong")
     with pytest.raises(InferenceServerException, match=r"(?i)unauthenticated|401"):
         proxy.is_ready_over_grpc(password="wrong")
+
+
+@needs_proxy
+@pytest.mark.parametrize("scheme", ["grpcs", "https"])
+def test_our_clients_log_in(
+    proxy: Proxy, server: TritonServer, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("HEMOGAT_PASSWORD", PASSWORD)
+    monkeypatch.setenv("HEMOGAT_CA_CERTIFICATE", str(proxy.certificate))
+    url, expected = f"{scheme}://{USER}@127.0.0.1:{proxy.port}", label(server.grpc_url)
+    assert label(url) == expected
+
+    async def ask() -> str:
+        async with AsyncClient(url) as client:
+            return (await client.predict(text="stop that right now")).label
+
+    assert asyncio.run(ask()) == expected
+    monkeypatch.setenv("HEMOGAT_PASSWORD", "wrong")
+    with pytest.raises(ServerError, match=r"HEMOGAT_PASSWORD"):
+        label(url)
 
 
 @needs_proxy
