@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hemogat.contract import Direction
+from hemogat.contract import MODALITIES, Direction, Modality
 from hemogat.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -144,6 +144,11 @@ class HeadConfig(Settings):
             raise ValueError("modality_dropout needs modalities: both")
         return self
 
+    @property
+    def reads(self) -> tuple[Modality, ...]:
+        """The modalities that the head reads, whose encoders it needs."""
+        return MODALITIES if self.modalities == "both" else (self.modalities,)
+
 
 class GraphConfig(Settings):
     """How many neighbours each modality gives (paper Eq. 5, 6; defaults: best on IEMOCAP).
@@ -173,8 +178,8 @@ class GraphConfig(Settings):
         graph = head.modules != "no_gnn"
         return self.model_copy(
             update={
-                "k_audio": self.k_audio if graph and head.modalities != "text" else 0,
-                "k_text": self.k_text if graph and head.modalities != "audio" else 0,
+                "k_audio": self.k_audio if graph and "audio" in head.reads else 0,
+                "k_text": self.k_text if graph and "text" in head.reads else 0,
                 "labels": self.labels and graph,
             }
         )
@@ -286,9 +291,14 @@ def parse_settings(kind: type[SettingsT], raw: object, *, source: str) -> Settin
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(".".join(map(str, first["loc"])).split()) or "the whole file"
+        found = error.errors()[0]["input"]
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(
-            f"{source}: {where}: {first['msg']}, found {first['input']!r:.80}{more}"
-        ) from error
+        raise ConfigError(f"{source}: {first_problem(error)}, found {found!r:.80}{more}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first field that does not fit and why, on one line and in our own words."""
+    first = error.errors()[0]
+    where = " ".join(".".join(map(str, first["loc"])).split())  # a key may hold line breaks
+    reason = first["msg"].removeprefix("Value error, ")  # pydantic's, before what validators say
+    return f"{where or 'the whole file'}: {reason}"

@@ -146,3 +146,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_buckets_may_reach_beyond_the_longest_text() -> None:
     assert TextConfig(max_tokens=20, token_buckets=(16, 32)).token_buckets == (16, 32)
+
+
+def test_what_our_own_checks_say_stands_alone() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(Recipe, MINIMAL | {"head": {"hidden": 6, "heads": 4}}, source="my.yaml")
+    assert str(caught.value).startswith("my.yaml: head: hidden (6) must be a multiple of heads (4)")
+
+
+@pytest.mark.parametrize(
+    ("modalities", "reads"),
+    [("both", ("audio", "text")), ("audio", ("audio",)), ("text", ("text",))],
+)
+def test_a_head_reads_its_modalities(modalities: str, reads: tuple[str, ...]) -> None:
+    assert HeadConfig.model_validate({"modalities": modalities}).reads == reads

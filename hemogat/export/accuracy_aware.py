@@ -76,4 +76,6 @@ def encoder_judges(
         same: list[bool] = np.equal(decided, logits.argmax(axis=1)).tolist()
         return same
 
-    return {"audio_encoder": audio, "text_encoder": text}
+    judges: dict[GraphName, Judge] = {"audio_encoder": audio, "text_encoder": text}
+    reads = reference.head.head.uses
+    return {graph: j for graph, j in judges.items() if graph.removesuffix("_encoder") in reads}

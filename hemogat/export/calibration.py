@@ -26,10 +26,10 @@ Feeds = Mapping[str, NDArray[Any]]  # one call's inputs by the contract's names
 def calibration_feeds(
     run: RunDirectory, training: Sequence[Utterance], count: int, progress: Progress
 ) -> dict[GraphName, tuple[Feeds, ...]]:
-    """Return inputs of every graph, from ``count`` training utterances spread over the split.
+    """Return inputs of every graph that the run has, from ``count`` training utterances.
 
-    One window of each, so that a long utterance does not decide the scales; a different one each
-    time, so that beginnings and ends are among them.
+    These are spread over the split. One window of each, so that a long utterance does not decide
+    the scales; a different one each time, so that beginnings and ends are among them.
 
     Shapes:
         windows: float32 [1, window_samples]
@@ -49,11 +49,11 @@ def calibration_feeds(
     recipe = run.record.recipe
     chosen = _spread(len(training), count)
     rows = prepare_rows([training[n] for n in chosen], recipe, run.tokenizer_path, progress)
-    feeds: dict[GraphName, tuple[Feeds, ...]] = {
-        "audio_encoder": tuple(_audio_feeds(rows, recipe.audio.window_samples)),
-        "text_encoder": tuple(_text_feeds(rows)),
-        "fusion": tuple(_fusion_feeds(run, chosen)),
-    }
+    feeds: dict[GraphName, tuple[Feeds, ...]] = {"fusion": tuple(_fusion_feeds(run, chosen))}
+    if "audio" in recipe.head.reads:
+        feeds["audio_encoder"] = tuple(_audio_feeds(rows, recipe.audio.window_samples))
+    if "text" in recipe.head.reads:
+        feeds["text_encoder"] = tuple(_text_feeds(rows))
     for graph, calls in feeds.items():
         if not calls:
             raise InputError(

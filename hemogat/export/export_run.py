@@ -79,9 +79,10 @@ def export_run(
     progress: Progress | None = None,
     *,
     inputs: Path | None = None,
-    random_weights: bool = False,
 ) -> ExportReport:
     """Export the run's full head with its encoders and its bank, for one engine and precision.
+
+    Of a run with random weights numbers are reported and nothing is judged.
 
     The bundle at ``out`` is written whole or not at all. If one of the same run stands there, its
     other engines stay; one of another run is replaced. The gate compares on the test split, on all
@@ -94,7 +95,6 @@ def export_run(
         config: engine, precision, limits.
         progress: shows the stages.
         inputs: a manifest of the run's labels to compare on instead.
-        random_weights: the run was not trained: numbers are reported, nothing is judged.
 
     Raises:
         ParityError: the exported graphs do not answer as the reference; nothing is written but
@@ -111,7 +111,7 @@ def export_run(
     judged = utterances_to_judge(run, manifest, inputs)
     training = manifest.split("train") if config.precision == "int8" else ()
     check_audio((*judged, *training))
-    export = _Export(run, out, config, progress or Progress(), judged, training, random_weights)
+    export = _Export(run, out, config, progress or Progress(), judged, training)
     with folder_written_whole(out, replace_if_has=MANIFEST_FILE) as folder:
         parity, missing = _fill(export, folder)
         write_sums(folder)
@@ -130,7 +130,6 @@ class _Export:
     progress: Progress
     judged: tuple[Utterance, ...]  # compared on; the golden cases are among them
     training: tuple[Utterance, ...]  # calibrated on
-    random_weights: bool
 
     @property
     def target(self) -> str:
@@ -148,7 +147,12 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
     train = run.features("train")
     bank = freeze_bank(run.head(), train.embeddings, recipe.graph, labels=train.labels)
     head = InductiveHead(run.head(), bank, recipe.graph).eval()
-    reference = Reference(run.audio_encoder(), run.text_encoder(), head)
+    reads = recipe.head.reads
+    reference = Reference(
+        run.audio_encoder() if "audio" in reads else None,
+        run.text_encoder() if "text" in reads else None,
+        head,
+    )
     rows = prepare_rows(export.judged, recipe, run.tokenizer_path, progress)
     expected = reference_answers(reference, rows, recipe.audio.window_samples, progress)
     run_hash = run_sha256(run)
@@ -157,7 +161,7 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
     judges = encoder_judges(reference, rows, expected, window_samples)
     source = Source(
         *(reference, run.head(), bank, recipe.graph, export.calibration),
-        judges={} if export.random_weights else judges,
+        judges={} if run.record.random_weights else judges,
     )
     written = write_models(source, config, folder, progress)
     paths = written.paths
@@ -165,7 +169,8 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
     missing: tuple[str, ...] = ()
     if config.engine == "trt":
         paths, missing = build_plans(paths, folder, config, recipe.text.token_buckets)
-    shutil.copyfile(run.tokenizer_path, folder / _TOKENIZER)
+    if reference.text_encoder is not None:
+        shutil.copyfile(run.tokenizer_path, folder / _TOKENIZER)
     if earlier is None:
         write_golden(recipe.labels, config.limits, export.judged, rows, expected, folder)
     else:
@@ -190,7 +195,7 @@ def _judge(
     """Compare and gate; on failure leave the report beside the bundle."""
     if not built:
         return nothing_judged(export.config, "no plan was built")
-    parity = judge(candidate, export.progress, random_weights=export.random_weights)
+    parity = judge(candidate, export.progress, random_weights=export.run.record.random_weights)
     parity = parity.model_copy(update={"restored": restored})
     if parity.ungated is None:
         beside = export.out.with_name(f"{export.out.name}.{PARITY_FILE}")
@@ -249,7 +254,7 @@ def _bundle_manifest(
     run_hash: str,
     folder: Path,
 ) -> BundleManifest:
-    recipe = run.record.recipe
+    recipe, stored = run.record.recipe, run.features("train").embeddings
     return BundleManifest(
         name=recipe.name,
         labels=recipe.labels,
@@ -257,9 +262,9 @@ def _bundle_manifest(
         text=recipe.text,
         graph=reference.head.graph,
         head=recipe.head,
-        dims=Dims(audio=reference.audio_encoder.dim, text=reference.text_encoder.dim),
+        dims=Dims(audio=stored.audio.shape[1], text=stored.text.shape[1]),
         bank=write_bank_index(run, folder),
-        tokenizer=_TOKENIZER,
+        tokenizer=None if reference.text_encoder is None else _TOKENIZER,
         golden=GOLDEN,
         models=models,
         provenance=Provenance(

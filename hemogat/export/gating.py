@@ -71,7 +71,7 @@ def utterances_to_judge(
         InputError: ``inputs`` is no manifest of the run's labels.
     """
     if inputs is not None:
-        return read_manifest(inputs, run.record.recipe.labels).utterances
+        return read_manifest(inputs, run.record.recipe.labels, to_train=False).utterances
     test = manifest.split("test")
     if len(test) >= ENOUGH_FOR_RATES:
         return test

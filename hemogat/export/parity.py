@@ -7,7 +7,7 @@ model answers such requests), and all of it end to end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,10 +42,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reference:
-    """The torch modules that an export must equal."""
+    """The torch modules that an export must equal; no encoder where the head does not read."""
 
-    audio_encoder: AudioEncoder
-    text_encoder: TextEncoder
+    audio_encoder: AudioEncoder | None
+    text_encoder: TextEncoder | None
     head: InductiveHead
 
 
@@ -130,15 +130,13 @@ def compare(
             fusion += _fusion_rows(pipeline, f"fusion without {modality}", answers)
         answered = pipeline.fuse(list(zip(audio, text, strict=True)))["probabilities"]
         alone = _answered_alone(pipeline, prepared[:_ALONE])
-    e = expected.embeddings
     labels = np.array([row.label for row in rows])
     return ParityReport(
         utterances=len(rows),
         enough_for_rates=len(rows) >= ENOUGH_FOR_RATES,
         limits=limits,
         rows=(
-            _row("audio_encoder", "audio_embedding", *_both(e.audio, e.present[:, 0], audio)),
-            _row("text_encoder", "text_embedding", *_both(e.text, e.present[:, 1], text)),
+            *_encoder_rows(pipeline, expected.embeddings, audio, text),
             *fusion,
             _decision(END_TO_END, "probabilities", expected.probabilities, answered),
         ),
@@ -199,8 +197,22 @@ def _ua(labels: NDArray[np.int64], probabilities: Array) -> float:
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
+def _encoder_rows(
+    pipeline: Pipeline,
+    expected: Embeddings,
+    audio: Sequence[Embedding | None],
+    text: Sequence[Embedding | None],
+) -> Iterator[ParityRow]:
+    wanted = {"audio": expected.audio, "text": expected.text}
+    found = {"audio": audio, "text": text}
+    for modality in pipeline.bundle.manifest.modalities:
+        present = expected.present[:, MODALITIES.index(modality)]
+        pair = _both(wanted[modality], present, found[modality])
+        yield _row(f"{modality}_encoder", f"{modality}_embedding", *pair)
+
+
 def _fusion_rows(pipeline: Pipeline, name: str, expected: ReferenceAnswers) -> list[ParityRow]:
-    found = pipeline.fuse(_pairs(expected.embeddings))
+    found = pipeline.fuse(embedding_pairs(expected.embeddings))
     rows = [
         _decision(name, "logits", expected.logits, found["logits"]),
         _decision(name, "probabilities", expected.probabilities, found["probabilities"]),
@@ -216,7 +228,8 @@ def _prepared(row: PreparedRow, window_samples: int) -> PreparedUtterance:
     return PreparedUtterance(windows, row.tokens)
 
 
-def _pairs(embeddings: Embeddings) -> list[tuple[Embedding | None, Embedding | None]]:
+def embedding_pairs(embeddings: Embeddings) -> list[tuple[Embedding | None, Embedding | None]]:
+    """Return audio's and text's embedding of each utterance, as the pipeline fuses them."""
     return [
         (a.numpy() if p[0] else None, t.numpy() if p[1] else None)
         for a, t, p in zip(embeddings.audio, embeddings.text, embeddings.present, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hemogat.data.audio import cut_windows
-from hemogat.export.parity import Reference, ReferenceAnswers
+from hemogat.export.parity import Reference, ReferenceAnswers, embedding_pairs
 from hemogat.runtime.bundle import GraphName
 from hemogat.runtime.parity_report import ComponentLatency
 from hemogat.runtime.pipeline import Pipeline
@@ -41,7 +41,7 @@ def component_latency(
     texts = [row.tokens for row in rows if row.tokens is not None][:_TIMED]
     written = [PreparedUtterance(None, tokens) for tokens in texts]
     e = expected.embeddings[:_TIMED]
-    pairs = [(a.numpy(), t.numpy()) for a, t in zip(e.audio, e.text, strict=True)]
+    pairs = embedding_pairs(e)
     alone = [e[n : n + 1] for n in range(len(e))]
     here = {
         "audio_encoder": _p50_ms(lambda u: pipeline.embed_audio([u]), heard),
@@ -49,11 +49,12 @@ def component_latency(
         "fusion": _p50_ms(lambda pair: pipeline.fuse([pair]), pairs),
     }
     audio, text, head = reference.audio_encoder, reference.text_encoder, reference.head
-    there: dict[GraphName, float | None] = {
-        "audio_encoder": _p50_ms(lambda c: embed_samples(audio, [c], window_samples), clips),
-        "text_encoder": _p50_ms(lambda t: embed_texts(text, [t]), texts),
-        "fusion": _p50_ms(lambda one: head(one.audio, one.text, one.present), alone),
-    }
+    there: dict[GraphName, float | None] = {}
+    if audio is not None:
+        there["audio_encoder"] = _p50_ms(lambda c: embed_samples(audio, [c], window_samples), clips)
+    if text is not None:
+        there["text_encoder"] = _p50_ms(lambda t: embed_texts(text, [t]), texts)
+    there["fusion"] = _p50_ms(lambda one: head(one.audio, one.text, one.present), alone)
     return tuple(
         ComponentLatency(graph=graph, p50_ms=p50_ms, torch_p50_ms=torch_p50_ms)
         for graph, torch_p50_ms in there.items()

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from hemogat.config import GraphConfig
 from hemogat.contract import Engine, Precision
@@ -137,14 +138,15 @@ def build_plans(
 ) -> tuple[dict[GraphName, Path], tuple[str, ...]]:
     """Build TensorRT plans from the typed graphs; return them, and what was missing if none.
 
-    The script that builds them elsewhere is written in any case.
+    The script that builds them elsewhere is written in any case, for the graphs of every precision
+    that the bundle has.
 
     Raises:
         HemogatError: TensorRT would refuse a graph, or does.
         ConfigError: the recipe's tokens do not hold the model's.
     """
     settings, precision = config.tensorrt, config.precision
-    write_build_script(folder, [*paths.values()], precision, settings, token_buckets)
+    write_build_script(folder, _typed_graphs(folder), settings, token_buckets)
     missing = missing_parts()
     if missing:
         return {}, missing
@@ -153,19 +155,29 @@ def build_plans(
     }, ()
 
 
+def _typed_graphs(folder: Path) -> dict[Precision, list[Path]]:
+    return {
+        precision: found
+        for precision in get_args(Precision)
+        if (found := sorted(folder.glob(f"*/{target_name('trt', precision)}/{MODEL_FILE}")))
+    }
+
+
 def _export(
     source: Source, config: ExportConfig, places: dict[GraphName, Path], progress: Progress
 ) -> dict[GraphName, Path]:
-    """Write the fp32 ONNX graphs."""
+    """Write the fp32 ONNX graphs, of the encoders those that there are."""
     opset, reference = config.onnx_opset, source.reference
     paths: dict[GraphName, Path] = {}
     with progress.stage("Export graphs", len(places)) as stage:
-        place = places["audio_encoder"]
-        paths["audio_encoder"] = export_audio_encoder(reference.audio_encoder, place, opset)
-        stage.advance(note="audio encoder")
-        place = places["text_encoder"]
-        paths["text_encoder"] = export_text_encoder(reference.text_encoder, place, opset)
-        stage.advance(note="text encoder")
+        if reference.audio_encoder is not None:
+            place = places["audio_encoder"]
+            paths["audio_encoder"] = export_audio_encoder(reference.audio_encoder, place, opset)
+            stage.advance(note="audio encoder")
+        if reference.text_encoder is not None:
+            place = places["text_encoder"]
+            paths["text_encoder"] = export_text_encoder(reference.text_encoder, place, opset)
+            stage.advance(note="text encoder")
         place = places["fusion"]
         paths["fusion"] = export_fusion(source.head, source.bank, source.graph, place, opset)
         stage.advance(note="fusion")

@@ -23,6 +23,7 @@ from hemogat.config import (
     Settings,
     SettingsT,
     TextConfig,
+    first_problem,
 )
 from hemogat.contract import Engine as Engine  # named again: part of this module's interface
 from hemogat.contract import Modality
@@ -43,7 +44,7 @@ InnerPath = Annotated[str, AfterValidator(inside)]
 
 
 class Dims(Settings):
-    """Embedding sizes."""
+    """Embedding sizes; of a modality that the head does not read, of what stands in its place."""
 
     audio: PositiveInt
     text: PositiveInt
@@ -91,7 +92,7 @@ class BundleManifest(Settings):
     head: HeadConfig
     dims: Dims
     bank: BankFiles
-    tokenizer: InnerPath
+    tokenizer: InnerPath | None  # none for a head that reads no text
     golden: InnerPath
     models: tuple[ModelFile, ...]
     provenance: Provenance
@@ -104,7 +105,7 @@ class BundleManifest(Settings):
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities that the head reads."""
-        return ("audio", "text") if self.head.modalities == "both" else (self.head.modalities,)
+        return self.head.reads
 
     @property
     def accepts_missing_modality(self) -> bool:
@@ -198,7 +199,13 @@ class Bundle:
 
     @property
     def tokenizer_path(self) -> Path:
-        """The ``tokenizers`` file."""
+        """The ``tokenizers`` file.
+
+        Raises:
+            BundleError: the head reads no text, so there is none.
+        """
+        if self.manifest.tokenizer is None:
+            raise BundleError(f"{self.path}: has no tokenizer, as its model reads audio alone")
         return self.path / self.manifest.tokenizer
 
     @cached_property
@@ -239,13 +246,13 @@ def _read_manifest(folder: Path) -> BundleManifest:
     try:
         return BundleManifest.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(".".join(map(str, first["loc"])).split())  # a key may hold line breaks
-        raise BundleError(f"{path}: {where}: {first['msg']}; export the bundle again") from error
+        problem = first_problem(error)
+        raise BundleError(f"{path}: {problem}; export the bundle again") from error
 
 
 def _referenced(manifest: BundleManifest) -> tuple[str, ...]:
     bank = manifest.bank
     models = (model.path for model in manifest.models)
-    graphs = (path for path in (bank.states, bank.gather, bank.gather_int8) if path is not None)
-    return (*models, bank.tensors, bank.index, *graphs, manifest.tokenizer, manifest.golden)
+    maybe = (bank.states, bank.gather, bank.gather_int8, manifest.tokenizer)
+    there = (path for path in maybe if path is not None)
+    return (*models, bank.tensors, bank.index, *there, manifest.golden)

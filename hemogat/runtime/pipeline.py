@@ -46,7 +46,10 @@ class Pipeline:
         self.engine, self.precision = bundle.select(engine, precision)
         self.preprocessor = Preprocessor(bundle)
 
-        def session(graph: GraphName) -> EngineSession:
+        def session(graph: GraphName) -> EngineSession | None:
+            modality = graph.removesuffix("_encoder")
+            if modality not in bundle.manifest.modalities:
+                return None  # never asked: the preprocessor makes no input for it
             return open_session(
                 bundle,
                 graph,
@@ -154,7 +157,7 @@ class Pipeline:
     def embed_audio(self, utterances: list[PreparedUtterance]) -> list[Embedding | None]:
         """Encode the windows of all utterances and average each one's: float32 [d_a] or None."""
         heard = [u.windows for u in utterances if u.windows is not None]
-        if not heard:
+        if not heard or self._audio_encoder is None:
             return [None] * len(utterances)
         windows = np.concatenate(heard)
         encoded = np.concatenate(
@@ -174,6 +177,8 @@ class Pipeline:
         embeddings: list[Embedding | None] = [None] * len(utterances)
         rows = [row for row, u in enumerate(utterances) if u.tokens is not None]
         tokens = [u.tokens for u in utterances if u.tokens is not None]
+        if self._text_encoder is None:
+            return embeddings
         for positions, input_ids, attention_mask in batch_tokens(tokens):
             feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
             encoded = self._text_encoder.run(feeds)["text_embedding"]

@@ -38,7 +38,14 @@ class Preprocessor:
 
     def __init__(self, bundle: Bundle) -> None:
         self._manifest = bundle.manifest
-        self._tokenizer = TextTokenizer(bundle.tokenizer_path, bundle.manifest.text)
+        self._tokenizer: TextTokenizer | None = None
+        if "text" in bundle.manifest.modalities:
+            self._tokenizer = TextTokenizer(bundle.tokenizer_path, bundle.manifest.text)
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether the model takes audio."""
+        return "audio" in self._manifest.modalities
 
     def prepare(
         self, audio: AudioSource | None, text: str | bytes | None, *, name: str | None = None
@@ -51,14 +58,32 @@ class Preprocessor:
             InputError: nothing usable was handed in, it cannot be decoded, or the model needs a
                 modality that is absent.
         """
+        tokens = self.read_text(audio, text, name=name)
+        heard = audio is not None and self.reads_audio
+        windows = self.decode(audio, name=name) if audio is not None and heard else None
+        return PreparedUtterance(windows, tokens)
+
+    def read_text(
+        self, audio: AudioSource | None, text: str | bytes | None, *, name: str | None = None
+    ) -> TokenizedText | None:
+        """Do all of :meth:`prepare` but decode the audio, which takes longest; return the tokens.
+
+        Raises:
+            InputError: as for :meth:`prepare`, but for audio that cannot be decoded.
+        """
         uses = self._manifest.modalities
         tokens = None
         if text is not None and "text" in uses:
             tokens = self.tokenise(text, name=f"text of {name}" if name else "text")
-        heard = audio is not None and "audio" in uses
+        given = [m for m, value in zip(MODALITIES, (audio, text), strict=True) if value is not None]
+        if given and not set(given) & set(uses):
+            raise InputError(
+                f"{name or 'request'}: has {given[0]} alone, and this model reads {uses[0]} alone; "
+                f"send {uses[0]}"
+            )
+        heard = audio is not None and self.reads_audio
         self._check_present(heard, tokens is not None, name or "request")
-        windows = self.decode(audio, name=name) if audio is not None and heard else None
-        return PreparedUtterance(windows, tokens)
+        return tokens
 
     def decode(self, audio: AudioSource, *, name: str | None = None) -> NDArray[np.float32]:
         """Decode an audio file and cut it: float32 [W, window_samples].
@@ -73,8 +98,10 @@ class Preprocessor:
         """Tokenise a text; None when it is blank.
 
         Raises:
-            InputError: it is no text or too long.
+            InputError: it is no text or too long, or the model reads none.
         """
+        if self._tokenizer is None:
+            raise InputError(f"{name}: expected audio, as this model reads no text")
         cleaned = clean_text(text, self._manifest.text, name=name)
         return self._tokenizer.encode(cleaned) if cleaned else None
 

@@ -66,7 +66,9 @@ def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
     entrances = [builder.entry()]
     if "audio" in bundle.manifest.modalities:
         entrances.append(builder.stream())
-    return [*entrances, *(builder.engine(graph) for graph in contract.GRAPHS.values())]
+    there = {model.graph for model in bundle.manifest.models}  # one encoder for one modality
+    graphs = (graph for name, graph in contract.GRAPHS.items() if name in there)
+    return [*entrances, *(builder.engine(graph) for graph in graphs)]
 
 
 class _Builder:

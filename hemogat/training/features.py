@@ -27,6 +27,7 @@ from hemogat.progress import Progress, Stage
 from hemogat.training.preparation import PreparedRow
 from hemogat.training.processes import share
 
+NOT_READ_DIM = 1  # width of the embeddings of a modality that a run does not read
 _AT_ONCE = 64  # utterances of a shard, windows of a batch
 _ItemT = TypeVar("_ItemT")
 
@@ -66,38 +67,43 @@ class FeatureCache:
 
 def extract_embeddings(
     rows: Sequence[PreparedRow],
-    audio_encoder: AudioEncoder,
-    text_encoder: TextEncoder,
+    audio_encoder: AudioEncoder | None,
+    text_encoder: TextEncoder | None,
     window_samples: int,
     progress: Progress,
     cache: FeatureCache | None = None,
 ) -> Embeddings:
     """Embed every row, as serving does: mean over windows, one vector per text.
 
-    With a ``cache``, what it holds is not computed again, and its processes share the rest.
+    A modality without an encoder, which no row may have, gets a column of zeros. With a ``cache``,
+    what it holds is not computed again, and its processes share the rest.
     """
     present = torch.tensor([row.present for row in rows], dtype=torch.bool).reshape(-1, 2)
-    audio = torch.zeros(len(rows), audio_encoder.dim)
-    text = torch.zeros(len(rows), text_encoder.dim)
+    audio, text = (
+        torch.zeros(len(rows), NOT_READ_DIM if encoder is None else encoder.dim)
+        for encoder in (audio_encoder, text_encoder)
+    )
     heard = [row.samples for row in rows if row.samples is not None]
     written = [row.tokens for row in rows if row.tokens is not None]
     with progress.stage("Extract embeddings", len(heard) + len(written)) as stage:
-        audio[present[:, 0]] = _in_shards(
-            heard,
-            lambda part: embed_samples(audio_encoder, part, window_samples),
-            lambda: _identity(audio_encoder, f"windows of {window_samples} samples"),
-            lambda samples: samples.tobytes(),
-            stage,
-            cache,
-        )
-        text[present[:, 1]] = _in_shards(
-            written,
-            lambda part: embed_texts(text_encoder, part),
-            lambda: _identity(text_encoder, f"pooling {text_encoder.pooling}"),
-            lambda tokens: tokens.input_ids.tobytes() + tokens.attention_mask.tobytes(),
-            stage,
-            cache,
-        )
+        if audio_encoder is not None:
+            audio[present[:, 0]] = _in_shards(
+                heard,
+                lambda part: embed_samples(audio_encoder, part, window_samples),
+                lambda: _identity(audio_encoder, f"windows of {window_samples} samples"),
+                lambda samples: samples.tobytes(),
+                stage,
+                cache,
+            )
+        if text_encoder is not None:
+            text[present[:, 1]] = _in_shards(
+                written,
+                lambda part: embed_texts(text_encoder, part),
+                lambda: _identity(text_encoder, f"pooling {text_encoder.pooling}"),
+                lambda tokens: tokens.input_ids.tobytes() + tokens.attention_mask.tobytes(),
+                stage,
+                cache,
+            )
     return Embeddings(audio, text, present)
 
 

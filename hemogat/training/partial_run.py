@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from pydantic import ValidationError
 
 from hemogat.config import Recipe, Settings
+from hemogat.contract import MODALITIES
 from hemogat.errors import BundleError, HemogatError, InputError
 from hemogat.files import check_replaceable, move_into_place, write_atomic
 from hemogat.training.loop import StageFiles
@@ -75,7 +76,8 @@ class PartialRun:
 
     def holds_work(self) -> bool:
         """Whether anything is in there that took long to make."""
-        return (self.folder / _UNFINISHED).is_dir() or (self.folder / "audio_encoder").is_dir()
+        made = (_UNFINISHED, *(f"{modality}_encoder" for modality in MODALITIES))
+        return any((self.folder / name).is_dir() for name in made)
 
 
 def seed_stage(seed: int, stage: str) -> None:

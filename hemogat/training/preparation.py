@@ -19,7 +19,7 @@ from hemogat.progress import Progress
 
 @dataclass(frozen=True)
 class PreparedRow:
-    """One utterance.
+    """One utterance, in the modalities that the recipe's head reads.
 
     Shapes:
         samples: float32 [n], 16 kHz mono; None without audio
@@ -51,28 +51,32 @@ def prepare_rows(
     progress: Progress,
     skipped: list[SkippedRow] | None = None,
 ) -> list[PreparedRow]:
-    """Decode and tokenise every utterance.
+    """Decode and tokenise every utterance; a modality that the head does not read is left alone.
 
-    With a list ``skipped``, utterances whose audio cannot be read are put there, and have no row.
+    ``tokenizer`` is read only if text is. With a list ``skipped``, utterances whose audio cannot be
+    read are put there, and have no row.
 
     Raises:
         InputError: an utterance cannot be used; nothing is replaced by silence.
     """
-    encoder = TextTokenizer(tokenizer, recipe.text)
+    reads = recipe.head.reads
+    encoder = TextTokenizer(tokenizer, recipe.text) if "text" in reads else None
     numbers = {label: n for n, label in enumerate(recipe.labels)}
     rows = []
     with progress.stage("Decode audio", len(utterances)) as stage:
         for utterance in utterances:
-            text = clean_text(utterance.text or "", recipe.text, name=f"text of {utterance.id}")
+            written = utterance.text if encoder is not None else None
+            text = clean_text(written or "", recipe.text, name=f"text of {utterance.id}")
+            heard = utterance.audio if "audio" in reads else None
             stage.advance()
             try:
-                samples = decode_audio(utterance.audio, recipe.audio) if utterance.audio else None
+                samples = decode_audio(heard, recipe.audio) if heard else None
             except InputError as error:
                 if skipped is None:
                     raise
                 skipped.append(SkippedRow(id=utterance.id, reason=str(error)))
                 continue
-            tokens = encoder.encode(text) if text else None
+            tokens = encoder.encode(text) if encoder is not None and text else None
             rows.append(PreparedRow(samples, tokens, numbers[utterance.label]))
     return rows
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from hemogat.config import HeadConfig, Recipe, Settings
+from hemogat.config import HeadConfig, Recipe, Settings, first_problem
 from hemogat.data.manifest import Split
 from hemogat.errors import BundleError
 from hemogat.files import replace_synced
@@ -92,9 +92,7 @@ class RunDirectory:
         try:
             return cls(Path(path), RunRecord.model_validate_json(file.read_bytes()))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = " ".join(".".join(map(str, first["loc"])).split())
-            raise BundleError(f"{file}: {where}: {first['msg']}; train again") from error
+            raise BundleError(f"{file}: {first_problem(error)}; train again") from error
 
     @property
     def tokenizer_path(self) -> Path:

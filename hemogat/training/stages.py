@@ -39,7 +39,7 @@ _AUDIO, _TEXT = "audio_encoder", "text_encoder"
 
 @dataclass(frozen=True)
 class Encoders:
-    """The encoders of a run; None for one that is trained and stored already."""
+    """The encoders of a run; None for one that is trained and stored already, or not needed."""
 
     audio: AudioEncoder | None
     text: TextEncoder | None
@@ -52,10 +52,11 @@ def build_encoders(recipe: Recipe, partial: PartialRun, vocab_size: int) -> Enco
         ConfigError: the recipe names an encoder that cannot be had.
     """
     audio, text = None, None
-    if not (partial.folder / _AUDIO).is_dir():
+    reads = recipe.head.reads
+    if "audio" in reads and not (partial.folder / _AUDIO).is_dir():
         seed_stage(recipe.seed, f"build {_AUDIO}")
         audio = build_audio_encoder(recipe.audio_encoder)
-    if not (partial.folder / _TEXT).is_dir():
+    if "text" in reads and not (partial.folder / _TEXT).is_dir():
         seed_stage(recipe.seed, f"build {_TEXT}")
         text = build_text_encoder(recipe.text_encoder, recipe.text, vocab_size)
     return Encoders(audio, text)
@@ -68,8 +69,8 @@ def train_encoders(
     train: Sequence[PreparedRow],
     validation: Sequence[PreparedRow],
     progress: Progress,
-) -> tuple[AudioEncoder, TextEncoder]:
-    """Train what is not trained yet; return both as stored, in evaluation mode."""
+) -> tuple[AudioEncoder | None, TextEncoder | None]:
+    """Train what is not trained yet; return what the head needs as stored, in evaluation mode."""
     labels, accelerator = len(recipe.labels), partial.accelerator
     if encoders.audio is not None:
         seed_stage(recipe.seed, f"train {_AUDIO}")
@@ -99,8 +100,11 @@ def train_encoders(
             files=partial.files(_TEXT),
         )
         _store(partial, encoders.text, _TEXT)
-    audio = load_audio_encoder(partial.folder / _AUDIO).eval().to(accelerator.device)
-    text = load_text_encoder(partial.folder / _TEXT, recipe.text).eval().to(accelerator.device)
+    audio, text = None, None
+    if "audio" in recipe.head.reads:
+        audio = load_audio_encoder(partial.folder / _AUDIO).eval().to(accelerator.device)
+    if "text" in recipe.head.reads:
+        text = load_text_encoder(partial.folder / _TEXT, recipe.text).eval().to(accelerator.device)
     return audio, text
 
 

@@ -133,7 +133,12 @@ def _fill(
 
 
 def _make_tokenizer(recipe: Recipe, corpus: Manifest, partial: PartialRun) -> int:
-    """Write the encoder's own tokenizer, or one learned from the training texts."""
+    """Write the encoder's own tokenizer, or one learned from the training texts; return its size.
+
+    A run that reads no text has none.
+    """
+    if "text" not in recipe.head.reads:
+        return 0
     path = partial.folder / _TOKENIZER
     if partial.accelerator.is_main_process and not path.exists():
         temporary = path.with_suffix(".new")
@@ -150,25 +155,23 @@ def _make_tokenizer(recipe: Recipe, corpus: Manifest, partial: PartialRun) -> in
 def _check_rows(recipe: Recipe, corpus: Manifest, rows: Sequence[PreparedRow]) -> None:
     """Refuse, before hours of training, rows that the recipe's heads cannot be made from."""
     head = recipe.head
-    reads = [head.modalities in ("both", modality) for modality in MODALITIES]
+    for split in ("val", "train"):
+        part = _of_split(rows, corpus.utterances, split)
+        counts = {m: sum(row.present[n] for row in part) for n, m in enumerate(MODALITIES)}
+        for modality in head.reads:
+            if not counts[modality]:
+                raise ConfigError(
+                    f"{corpus.path}: no utterance in split {split!r} has {modality}; its encoder "
+                    f"needs some to train on, or name the other one in head.modalities"
+                )
     for row, utterance in zip(rows, corpus.utterances, strict=True):
-        for modality, read, there in zip(MODALITIES, reads, row.present, strict=True):
-            if read and not there and not head.modality_dropout:
+        for modality, there in zip(MODALITIES, row.present, strict=True):
+            if modality in head.reads and not there and not head.modality_dropout:
                 raise ConfigError(
                     f"{corpus.path}: {utterance.id} has no {modality}, and head.modality_dropout "
                     f"is 0, so the head would learn from zeros; set it, or drop the utterance"
                 )
-    for split in ("val", "train"):
-        part = _of_split(rows, corpus.utterances, split)
-        counts = [sum(row.present[column] for row in part) for column in range(len(MODALITIES))]
-        for modality, count in zip(MODALITIES, counts, strict=True):
-            if not count:  # a control reads it, even if the head does not
-                raise ConfigError(
-                    f"{corpus.path}: no utterance in split {split!r} has {modality}; its encoder "
-                    f"needs some to train on"
-                )
-    if head.modules != "no_gnn":
-        check_k(recipe.graph, *counts, spare=1)
+    check_k(recipe.graph.used_by(head), counts["audio"], counts["text"], spare=1)
 
 
 def _of_split(
@@ -179,12 +182,12 @@ def _of_split(
 
 def head_configs(head: HeadConfig) -> dict[str, HeadConfig]:
     """Return the head to export and its controls: what does the graph, what does each modality?"""
-    return {
-        FULL: head,
-        "no_gnn": head.model_copy(update={"modules": "no_gnn"}),
-        "audio_only": head.model_copy(update={"modalities": "audio", "modality_dropout": 0.0}),
-        "text_only": head.model_copy(update={"modalities": "text", "modality_dropout": 0.0}),
-    }
+    kinds = {FULL: head, "no_gnn": head.model_copy(update={"modules": "no_gnn"})}
+    if len(head.reads) > 1:
+        for modality in head.reads:
+            alone = {"modalities": modality, "modality_dropout": 0.0}
+            kinds[f"{modality}_only"] = head.model_copy(update=alone)
+    return kinds
 
 
 def _record(
