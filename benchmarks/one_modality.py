@@ -1,22 +1,30 @@
-"""What the benchmarks of a single modality share: heads over seeds, with a graph and without."""
+"""What the benchmarks of a single modality share: heads over seeds, with a graph and without.
+
+``WORK`` keeps the encoder and the embeddings, so that a second run trains heads only.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import argparse
+import json
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from hemogat.benchmarks.environment import describe_environment
-from hemogat.config import Recipe
+from hemogat.config import Recipe, load_settings
+from hemogat.contract import MODALITIES, Modality
 from hemogat.data.manifest import Manifest, Split
-from hemogat.files import folder_written_whole
+from hemogat.files import folder_written_whole, write_atomic
 from hemogat.model.bank import Embeddings
 from hemogat.progress import Progress
 from hemogat.training.evaluation import evaluate_run
 from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.features import NOT_READ_DIM
 from hemogat.training.head_names import FULL
 from hemogat.training.head_training import HeadGraphs, train_head
 from hemogat.training.preparation import PreparedRow
@@ -33,6 +41,51 @@ from hemogat.training.run_directory import (
 from hemogat.versions import installed_versions
 
 PACKAGES = ("hemogat", "torch", "transformers", "numpy")
+EMBEDDINGS, FACTS = "embeddings.safetensors", "facts.json"
+
+MakeCorpus = Callable[[Path, Path, Recipe], Manifest]  # from the data, written to the second path
+# Trains the encoder, stores it in the folder, returns every utterance's embedding and facts.
+TrainEncoder = Callable[[Recipe, Manifest, Path, Progress], tuple[Tensor, dict[str, object]]]
+
+
+def run(
+    script: str,
+    make_corpus: MakeCorpus,
+    train_encoder: TrainEncoder,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Train the encoder unless that was done before, train heads, evaluate, write the result."""
+    parser = argparse.ArgumentParser(prog=f"python benchmarks/{Path(script).name}")
+    for name in ("data", "work", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, default=Path(script).with_suffix(".yaml"))
+    given = parser.parse_args(arguments)
+    recipe = load_settings(Recipe, given.recipe)
+    (modality,) = recipe.head.reads
+    progress = Progress(visible=True)
+    given.work.mkdir(parents=True, exist_ok=True)
+    corpus = make_corpus(given.data, given.work / "manifest.csv", recipe)
+    encoder = given.work / "encoder"
+    if not (encoder / EMBEDDINGS).is_file():
+        with folder_written_whole(encoder, replace_if_has=EMBEDDINGS) as made:
+            embedded, found = train_encoder(recipe, corpus, made, progress)
+            found |= {"threads": torch.get_num_threads()}
+            save_file({modality: embedded}, made / EMBEDDINGS)
+            (made / FACTS).write_text(json.dumps(found) + "\n")
+    embeddings = embeddings_of(modality, load_file(encoder / EMBEDDINGS)[modality])
+    evaluations = with_and_without_labels(recipe, corpus, embeddings, given.work, progress)
+    facts = json.loads((encoder / FACTS).read_text())
+    report = result(Path(script).name, recipe, corpus, facts, evaluations)
+    write_atomic(given.out, json.dumps(report, indent=1) + "\n")
+    print(table(evaluations))
+
+
+def embeddings_of(modality: Modality, embedded: Tensor) -> Embeddings:
+    """Return embeddings of which one modality is there; the other is one zero per row, absent."""
+    nothing = torch.zeros(len(embedded), NOT_READ_DIM)
+    audio, text = (embedded if m == modality else nothing for m in MODALITIES)
+    present = torch.tensor([m == modality for m in MODALITIES]).repeat(len(embedded), 1)
+    return Embeddings(audio, text, present)
 
 
 def train_heads(
@@ -114,6 +167,7 @@ def table(evaluations: dict[str, Evaluation]) -> str:
 
 
 def result(
+    script: str,
     recipe: Recipe,
     corpus: Manifest,
     encoder: dict[str, object],
@@ -121,7 +175,7 @@ def result(
 ) -> dict[str, object]:
     """Return everything a reader needs to judge or repeat the measurement."""
     return {
-        "command": f"python benchmarks/{Path(sys.argv[0]).name} --data DIR --work WORK --out FILE",
+        "command": f"python benchmarks/{script} --data DIR --work WORK --out FILE",
         "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "environment": describe_environment().model_dump(mode="json"),
         "versions": installed_versions(PACKAGES),
@@ -131,12 +185,3 @@ def result(
         "encoder": encoder,
         "evaluation": {name: e.model_dump(mode="json") for name, e in evaluations.items()},
     }
-
-
-def embeddings_of(audio: torch.Tensor | None, text: torch.Tensor | None, rows: int) -> Embeddings:
-    """Return embeddings of which one modality is there; the other is one zero per row, absent."""
-    present = torch.tensor([audio is not None, text is not None]).repeat(rows, 1)
-    nothing = torch.zeros(rows, 1)
-    return Embeddings(
-        nothing if audio is None else audio, nothing if text is None else text, present
-    )
