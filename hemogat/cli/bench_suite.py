@@ -29,12 +29,16 @@ def suite(
 
     found = load_settings(Suite, file)
     assert ctx.parent is not None
-    _check(found, file, ctx.parent.command)
+    check_settings(found, file, ctx.parent.command)
     remark(f"page: {run_suite(found, out, remark)}")
 
 
-def _check(found: Suite, file: Path, group: Any) -> None:
-    """Refuse settings that no option takes, before anything runs."""
+def check_settings(found: Suite, file: Path, group: Any) -> None:
+    """Refuse settings that no option of the commands in ``group`` takes, before anything runs.
+
+    Raises:
+        ConfigError: naming the step and the setting.
+    """
     for step in found.steps:
         parameters = group.commands[step.command].params
         known = {option for p in parameters for option in (*p.opts, *p.secondary_opts)}

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from hemogat.benchmarks.report import read_report
 from hemogat.benchmarks.suites import STEP_FILE, Step, Suite, SuiteFailedError, run_suite
+from hemogat.cli import bench
+from hemogat.cli.bench_suite import check_settings
 from hemogat.cli.main import app
 from hemogat.config import load_settings
 from hemogat.errors import ConfigError
@@ -35,17 +38,25 @@ def test_settings_become_options() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_suites_of_the_checkout_fit_their_commands(path: Path, tmp_path: Path) -> None:
-    assert load_settings(Suite, path).name == path.stem
-    # Known options only: the first step then fails on the missing bundle, or is not run at all.
-    raw = yaml.safe_load(path.read_text())
-    for step in raw["steps"]:
-        step["settings"]["no_such_option"] = 1
-    broken = tmp_path / path.name
-    broken.write_text(yaml.safe_dump(raw))
-    result = CliRunner().invoke(app, ["bench", "suite", str(broken), "--out", str(tmp_path / "o")])
+def test_the_suites_of_the_checkout_fit_their_commands(path: Path) -> None:
+    suite = load_settings(Suite, path)
+    assert suite.name == path.stem
+    check_settings(suite, path, get_command(bench.app))
+
+
+@pytest.mark.parametrize("name", ["no_such_option", "out", "json"])
+def test_settings_that_no_option_takes_are_refused_before_anything_runs(
+    name: str, tmp_path: Path
+) -> None:
+    steps = [
+        {"name": "a", "command": "cost"},
+        {"name": "b", "command": "cost", "settings": {name: 1}},
+    ]
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump({"name": "s", "title": "S", "steps": steps}))
+    result = CliRunner().invoke(app, ["bench", "suite", str(file), "--out", str(tmp_path / "o")])
     assert result.exit_code == 1
-    assert "has no option for 'no_such_option'" in result.stderr
+    assert f"steps.b.settings: hemogat bench cost has no option for '{name}'" in result.stderr
     assert not (tmp_path / "o").exists()
 
 
