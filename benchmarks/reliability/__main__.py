@@ -11,6 +11,7 @@ import sys
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from hemogat.benchmarks.environment import describe_environment
 from hemogat.files import write_atomic
@@ -27,28 +28,32 @@ TOLERANCE = 1e-6  # concurrent requests batch in other ways, whose sums differ i
 def main() -> int:
     """Run both; return 0 if nothing went wrong."""
     arguments = _arguments()
+    result: dict[str, Any] = {
+        "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "bundle": arguments.bundle.name,
+        "environment": describe_environment().model_dump(mode="json"),
+        "problems": [],
+    }
     with tempfile.TemporaryDirectory() as work:
         settings = RepositorySettings(threads=1)
         models = write_repository(arguments.bundle, Path(work) / "models", settings)
         with TritonServer(models, ready_timeout_s=300) as server:
-            version = server.server_version()
+            result["triton"] = server.server_version()
             hostile = run_hostile(server, arguments.hostile)
-            print(f"hostile: {hostile.outcome.requests} requests, {problems_of_hostile(hostile)}")
+        result["hostile"] = hostile.to_dict()
+        result["problems"] += problems_of_hostile(hostile)
+        _write(arguments.out, result)
         with TritonServer(models, ready_timeout_s=300) as server:
             soak = run_soak(server, arguments.valid)
-            print(f"soak: {soak.requests} requests, {problems_of_soak(soak)}")
-    problems = [*problems_of_hostile(hostile), *problems_of_soak(soak)]
-    result = {
-        "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "bundle": arguments.bundle.name,
-        "triton": version,
-        "environment": describe_environment().model_dump(mode="json"),
-        "hostile": hostile.to_dict(),
-        "soak": soak.to_dict(),
-        "problems": problems,
-    }
-    write_atomic(arguments.out, json.dumps(result, indent=1) + "\n")
-    return 1 if problems else 0
+        result["soak"] = soak.to_dict()
+        result["problems"] += problems_of_soak(soak)
+        _write(arguments.out, result)
+    print(f"{arguments.out}: {'; '.join(result['problems']) or 'all as promised'}")
+    return 1 if result["problems"] else 0
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    write_atomic(out, json.dumps(result, indent=1) + "\n")
 
 
 def problems_of_hostile(report: HostileReport) -> list[str]:

@@ -113,7 +113,8 @@ def _inputs(random: Random) -> Any:
     ]
     message = request(ENTRY_MODEL, random.choices(others, k=random.randint(0, 4)))
     if random.random() < 0.3:
-        output = message.outputs.add(name=random.choice(("LABEL", "PROBABILITIES", "NO", "\0")))
+        # Not LABEL: Triton 2.51 divides by zero when it is to rank strings (docs/reliability.md).
+        output = message.outputs.add(name=random.choice(("PROBABILITIES", "NO", "\0")))
         output.parameters["classification"].int64_param = random.choice((-1, 0, 1, 2**62))
     return message
 

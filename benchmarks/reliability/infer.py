@@ -74,7 +74,12 @@ class Wire:
     """A gRPC connection; for any threads."""
 
     def __init__(self, address: str) -> None:
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1)]
+        options = [
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", 2**20),  # errors repeat the names that they are about
+            ("grpc.absolute_max_metadata_size", 2**20),
+        ]
         self._channel = grpc.insecure_channel(address, options=options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
