@@ -100,28 +100,45 @@ def _cost_against_accuracy(figures: Sequence[Figure]) -> Drawing | None:
 
 def _bank_scaling(figures: Sequence[Figure]) -> Drawing | None:
     """Draw the fusion step's median over the bank's rows, a line for each engine and layer."""
+    medians = [
+        figure
+        for figure in figures
+        if figure.metric == P50
+        and figure.axes.get("component") == "fusion"
+        and "bank_rows" in figure.axes
+    ]
+    same = [n for n in _names(medians) if len({f.axes.get(n) for f in medians}) == 1]
     lines: dict[str, list[Figure]] = {}
-    for figure in figures:
-        of_fusion = figure.metric == P50 and figure.axes.get("component") == "fusion"
-        if of_fusion and "bank_rows" in figure.axes:
-            lines.setdefault(_name(figure, "component", "bank_rows"), []).append(figure)
+    for figure in medians:
+        lines.setdefault(_name(figure, "bank_rows", *same), []).append(figure)
     lines = {name: points for name, points in lines.items() if len(points) > 1}
     if not lines:
         return None
     drawing, axis = _empty("utterances in the bank", "fusion p50, ms", y_log=True)
-    axis.set_xscale("log")
     for number, (name, points) in enumerate(lines.items()):
-        points.sort(key=lambda figure: int(figure.axes["bank_rows"]))
+        points.sort(key=_rows)
         axis.errorbar(
-            [int(figure.axes["bank_rows"]) for figure in points],
+            [_rows(figure) for figure in points],
             [figure.value for figure in points],
             yerr=[[_error(f)[side][0] for f in points] for side in (0, 1)],
             fmt=f"{_MARKERS[number % len(_MARKERS)]}-",
             capsize=3,
             label=name,
         )
-    axis.legend(fontsize=8)
+    sizes = sorted({_rows(figure) for points in lines.values() for figure in points})
+    axis.set_xscale("log")
+    axis.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
+    axis.minorticks_off()
+    drawing.legend(loc="outside right center", fontsize=8, frameon=False)
     return drawing
+
+
+def _rows(figure: Figure) -> int:
+    return int(figure.axes["bank_rows"])
+
+
+def _names(figures: Sequence[Figure]) -> list[str]:
+    return list(dict.fromkeys(name for figure in figures for name in figure.axes))
 
 
 def _empty(x: str, y: str, *, y_log: bool = False) -> tuple[Drawing, Axes]:
@@ -139,7 +156,11 @@ def _label(axis: Axes, text: str, x: float, y: float, *, across: float = 0.0) ->
 
 
 def _name(figure: Figure, *without: str) -> str:
-    axes = [f"{name} {value}" for name, value in figure.axes.items() if name not in without]
+    axes = [
+        value if isinstance(value, str) else f"{name} {value}"
+        for name, value in figure.axes.items()
+        if name not in without
+    ]
     return ", ".join((figure.target, *axes))
 
 
