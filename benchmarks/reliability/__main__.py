@@ -56,7 +56,7 @@ def _write(out: Path, result: dict[str, Any]) -> None:
     write_atomic(out, json.dumps(result, indent=1) + "\n")
 
 
-def problems_of_hostile(report: HostileReport) -> list[str]:
+def problems_of_hostile(report: HostileReport, max_growth: float = MAX_GROWTH) -> list[str]:
     """Say what is not as promised."""
     found = [f"unexpected answer: {text}" for text in report.outcome.unexpected]
     for kind, statuses in report.outcome.statuses.items():
@@ -66,10 +66,10 @@ def problems_of_hostile(report: HostileReport) -> list[str]:
     if report.before.processes != report.after.processes:
         found.append("a process ended")
     growth = report.before.growth_to(report.after)
-    return found + [f"{name} grew by {g:.1%}" for name, g in growth.items() if g > MAX_GROWTH]
+    return found + [f"{name} grew by {g:.1%}" for name, g in growth.items() if g > max_growth]
 
 
-def problems_of_soak(report: SoakReport) -> list[str]:
+def problems_of_soak(report: SoakReport, max_growth: float = MAX_GROWTH) -> list[str]:
     """Say what is not as promised."""
     found = report.errors[:20]
     if report.largest > TOLERANCE:
@@ -77,7 +77,7 @@ def problems_of_soak(report: SoakReport) -> list[str]:
     if report.before.processes != report.after.processes:
         found.append("a process ended")
     growth = report.before.growth_to(report.after)
-    return found + [f"{name} grew by {g:.1%}" for name, g in growth.items() if g > MAX_GROWTH]
+    return found + [f"{name} grew by {g:.1%}" for name, g in growth.items() if g > max_growth]
 
 
 def _arguments() -> argparse.Namespace:

@@ -26,6 +26,8 @@ _SCHEMES: dict[str, tuple[Protocol, bool]] = {
 _BAD_REQUEST = frozenset({"StatusCode.INVALID_ARGUMENT", "400"})
 _UNAVAILABLE = frozenset({"StatusCode.UNAVAILABLE", "503"})
 _UNKNOWN_USER = frozenset({"StatusCode.UNAUTHENTICATED", "401"})
+# Triton has no code for it when a model's process was killed, or the server ends.
+_ENDING = re.compile("is not healthy|Server not ready")
 _LOOPBACK = ("127.0.0.1", "localhost")
 PASSWORD_VARIABLE = "HEMOGAT_PASSWORD"
 CA_VARIABLE = "HEMOGAT_CA_CERTIFICATE"
@@ -159,7 +161,8 @@ class Endpoint:
                     f"expected a name in the URL (grpcs://name@host:port) and its password in "
                     f"{PASSWORD_VARIABLE}"
                 ) from error
-            kind = UnavailableError if error.status() in _UNAVAILABLE else ServerError
+            later = error.status() in _UNAVAILABLE or _ENDING.search(message)
+            kind = UnavailableError if later else ServerError
             raise kind(f"Triton server at {self.address}: {message}") from error
         except _connection_errors(self.protocol) as error:  # HTTP's; gRPC's have a status
             reason = str(error) or type(error).__name__

