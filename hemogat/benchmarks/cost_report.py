@@ -138,13 +138,18 @@ def measure_cost(
     ]
     return CostReport(
         title="Cost and roofline",
-        settings=settings,
+        settings=settings.model_copy(update={"measured": _without_place(settings.measured)}),
         notes=(*_method(settings, rates), *notes),
         figures=tuple(figures),
         variants=variants,
         rates=rates,
         **watch.facts(),
     )
+
+
+def _without_place(measured: str | None) -> str | None:
+    """Name what was measured without where it lies: reports get published."""
+    return None if measured is None else Path(measured).name
 
 
 def _variants(sizes: Sizes, settings: CostSettings) -> tuple[VariantCost, ...]:
