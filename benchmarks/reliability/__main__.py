@@ -22,6 +22,7 @@ from reliability.hostile_run import ADMITTED, HostileReport, run_hostile
 from reliability.valid_run import SoakReport, run_soak
 
 MAX_GROWTH = 0.05
+_STREAM_IDLE_S = 5
 TOLERANCE = 1e-6  # concurrent requests batch in other ways, whose sums differ in the last bits
 
 
@@ -35,11 +36,11 @@ def main() -> int:
         "problems": [],
     }
     with tempfile.TemporaryDirectory() as work:
-        settings = RepositorySettings(threads=1)
+        settings = RepositorySettings(threads=1, stream_idle_s=_STREAM_IDLE_S)
         models = write_repository(arguments.bundle, Path(work) / "models", settings)
         with TritonServer(models, ready_timeout_s=300) as server:
             result["triton"] = server.server_version()
-            hostile = run_hostile(server, arguments.hostile)
+            hostile = run_hostile(server, arguments.hostile, settle_s=3 * _STREAM_IDLE_S)
         result["hostile"] = hostile.to_dict()
         result["problems"] += problems_of_hostile(hostile)
         _write(arguments.out, result)

@@ -71,11 +71,18 @@ class HostileReport:
 
 
 def run_hostile(
-    server: TritonServer, count: int, *, seed: int = 0, workers: int = 2, valid_every: int = 1
+    server: TritonServer,
+    count: int,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    valid_every: int = 1,
+    settle_s: float = 0.0,
 ) -> HostileReport:
     """Send ``count`` hostile requests, and a valid one after every ``valid_every`` of them.
 
-    Before it counts, a tenth as many of another seed warm the server up.
+    Before it counts, half as many of another seed warm the server up. ``settle_s``: how long to
+    wait before its memory is looked at, for streams that nobody ended to expire.
     """
     assert server.pid is not None
     with Wire(server.grpc_url) as wire:
@@ -104,9 +111,11 @@ def run_hostile(
             outcome.duration_s = time.perf_counter() - began_s
             return outcome
 
-        run(max(count // 10, 100), seed + 1)
+        run(count // 2, seed + 1)
+        time.sleep(settle_s)
         before = footprint(server.pid)
         outcome = run(count, seed)
+        time.sleep(settle_s)
         return HostileReport(outcome, before, footprint(server.pid))
 
 

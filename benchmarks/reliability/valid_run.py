@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -18,6 +19,7 @@ from reliability.server_tree import Footprint, footprint
 
 # Seconds of audio; short ones are common, as they are in speech.
 DURATIONS_S = (0.03, 0.3, 0.5, 0.8, 1.0, 1.0, 1.2, 1.5, 2.0, 2.4, 3.0, 4.5, 8.0, 15.0)
+WARM_TENTHS = 3
 _FORMATS = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))
 _RATES_HZ = (8000, 16_000, 22_050, 48_000)
 _TEXTS = (b"stop that", None, b"she left us alone " * 9, "مرحبا".encode(), b"word " * 200)
@@ -35,6 +37,7 @@ class SoakReport:
     duration_s: float
     before: Footprint
     after: Footprint
+    rss_course_bytes: list[int] = field(default_factory=list)  # after each tenth
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -62,8 +65,8 @@ def valid_requests(seed: int = 0) -> list[Any]:
 def run_soak(server: TritonServer, count: int, *, workers: int = 4) -> SoakReport:
     """Send ``count`` valid requests; the answers of a first pass are what the others must equal.
 
-    The second pass warms the server up as the others will: footprints are taken behind it and at
-    the end.
+    The first tenths warm the server up, whose memory grows until it has seen its largest batches:
+    footprints are taken behind them and at the end.
     """
     assert server.pid is not None
     messages = valid_requests()
@@ -87,12 +90,15 @@ def run_soak(server: TritonServer, count: int, *, workers: int = 4) -> SoakRepor
                 report.largest = max(report.largest, difference)
 
         began_s = time.perf_counter()
-        warm = 2 * len(messages)
-        list(pool.map(ask, range(warm)))
-        report.before = footprint(server.pid)
-        list(pool.map(ask, range(warm, count)))
+        bounds = [count * tenth // 10 for tenth in range(11)]
+        for tenth, (begin, end) in enumerate(pairwise(bounds)):
+            list(pool.map(ask, range(begin, end)))
+            found = footprint(server.pid)
+            report.rss_course_bytes.append(found.rss_bytes)
+            if tenth == WARM_TENTHS - 1:
+                report.before = found
+        report.after = found
         report.duration_s = time.perf_counter() - began_s
-        report.after = footprint(server.pid)
     return report
 
 

@@ -27,7 +27,7 @@ _BAD_REQUEST = frozenset({"StatusCode.INVALID_ARGUMENT", "400"})
 _UNAVAILABLE = frozenset({"StatusCode.UNAVAILABLE", "503"})
 _UNKNOWN_USER = frozenset({"StatusCode.UNAUTHENTICATED", "401"})
 # Triton has no code for it when a model's process was killed, or the server ends.
-_ENDING = re.compile("is not healthy|Server not ready")
+_ENDING = re.compile("is not healthy|Server not ready|has no available versions")
 _LOOPBACK = ("127.0.0.1", "localhost")
 PASSWORD_VARIABLE = "HEMOGAT_PASSWORD"
 CA_VARIABLE = "HEMOGAT_CA_CERTIFICATE"
