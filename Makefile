@@ -52,7 +52,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
 	  --output-reproducible -o dist/hemogat.cdx.json $(BIN)/python
 
-# Half an hour and more: hostile requests, then valid ones, against a real server (docs/reliability.md).
+# Seven minutes on 2 cores: hostile requests, then valid ones, against a real server (docs/reliability.md).
 SOAK_OUT ?= build/soak.json
 soak: $(VENV)/.dev
 	PYTHONPATH=benchmarks $(BIN)/python -m reliability build/demo/bundle --out $(SOAK_OUT)
