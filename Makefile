@@ -48,7 +48,7 @@ audit: $(VENV)/.dev
 
 # The wheel, and beside it a bill of materials (CycloneDX) of the environment that it is tested in.
 wheel: $(VENV)/.dev
-	$(BIN)/python -m build --wheel --outdir dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
 	  --output-reproducible -o dist/hemogat.cdx.json $(BIN)/python
 
