@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,8 @@ def load_arrays(path: Path) -> object:
     """
     try:
         with path.open("rb") as file:
+            _check_memo(file, path.stat().st_size)
+            file.seek(0)
             return _Unpickler(file, path).load()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -45,6 +48,13 @@ def load_arrays(path: Path) -> object:
             f"{path}: expected a pickle of tensors and numpy arrays, found one that cannot be "
             f"read ({reason:.200})"
         ) from error
+
+
+def _check_memo(file: io.BufferedReader, size_bytes: int) -> None:
+    """Refuse a place in the pickle's memo beyond its size: Python reserves memory up to there."""
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name.endswith("PUT") and (argument or 0) > size_bytes:
+            raise pickle.UnpicklingError(f"memo of {argument} places in {size_bytes} bytes")
 
 
 def as_tensor(value: object) -> Tensor | None:

@@ -148,6 +148,7 @@ def test_the_payloads_run_where_all_is_admitted(
         b"cnumpy\ndtype\n(Vobject\ntR.",
         b"cnumpy\ndtype\n(Vf8\ntR(I3\nV|\nN(VaVbtNI-1\nI-1\nI63\ntb.",  # fields
         b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # 2^31 places in the memo
     ],
 )
 def test_what_is_damaged_or_bent_is_refused(write: Callable[[bytes], Path], content: bytes) -> None:
