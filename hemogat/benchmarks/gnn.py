@@ -16,10 +16,10 @@ from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.runners import random_embeddings
 from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
-from hemogat.benchmarks.targets import Case, GraphsTarget, HeadShape, HeadTarget, Target
+from hemogat.benchmarks.targets import Case, GraphsTarget, HeadShape, HeadTarget
 from hemogat.config import PositiveInt, Settings
 from hemogat.contract import Engine, Precision
-from hemogat.errors import ConfigError
+from hemogat.errors import ConfigError, IncompleteError
 from hemogat.export.onnx_graphs import export_fusion
 from hemogat.export.openvino_ir import convert
 from hemogat.export.quantisation import quantise
@@ -91,7 +91,8 @@ def measure_gnn(
     )
     for rows in settings.bank_rows or (None,):
         shapes = [_with_bank(variant.shape, rows) for variant in variants]
-        entries = _write(shapes, settings.engines, folder / f"bank-{rows}", progress)
+        place = folder / f"bank-{rows}"
+        entries = _write(shapes, settings.engines, place, found, progress)
         timed = measure_side_by_side(entries, side_by_side, progress)
         found.figures += timed.figures
         found.notes += [note for note in timed.notes if note not in found.notes]
@@ -152,7 +153,11 @@ def _with_bank(shape: HeadShape, rows: int | None) -> HeadShape:
 
 
 def _write(
-    shapes: Sequence[HeadShape], engines: Sequence[EngineName], folder: Path, progress: Progress
+    shapes: Sequence[HeadShape],
+    engines: Sequence[EngineName],
+    folder: Path,
+    found: Findings,
+    progress: Progress,
 ) -> list[Entry]:
     """Write what the engines need; entries in the order of engines, so that layers take turns."""
     graphs: dict[str, Path] = {}
@@ -161,18 +166,28 @@ def _write(
         for engine in engines:
             for shape in shapes:
                 gnn = shape.head.gnn
-                target: Target
-                if engine.startswith("torch"):
-                    target = HeadTarget(shape=shape, compiled=engine == "torch-compile")
-                else:
-                    if gnn not in graphs:
-                        head, bank = build_head_of(shape)
-                        place = folder / gnn / "onnx-fp32"
-                        graphs[gnn] = export_fusion(head, bank, shape.graph, place, OPSET)
-                    target = _engine_target(shape, engine, graphs[gnn], folder / gnn / engine)
-                entries.append(Entry(engine, target, group=gnn))
+                try:
+                    target = _target(shape, engine, graphs, folder / gnn)
+                    entries.append(Entry(engine, target, group=gnn))
+                except IncompleteError as error:  # an engine's library is not installed
+                    found.leave_out(engine, str(error))
                 bar.advance(note=f"{gnn} {engine}")
+    if not entries:
+        raise IncompleteError("; ".join(found.notes))
     return entries
+
+
+def _target(
+    shape: HeadShape, engine: EngineName, graphs: dict[str, Path], folder: Path
+) -> HeadTarget | GraphsTarget:
+    """Write what one engine needs; ``graphs`` has the ONNX graphs that are written already."""
+    if engine.startswith("torch"):
+        return HeadTarget(shape=shape, compiled=engine == "torch-compile")
+    gnn = shape.head.gnn
+    if gnn not in graphs:
+        head, bank = build_head_of(shape)
+        graphs[gnn] = export_fusion(head, bank, shape.graph, folder / "onnx-fp32", OPSET)
+    return _engine_target(shape, engine, graphs[gnn], folder / engine)
 
 
 def _engine_target(shape: HeadShape, name: EngineName, onnx: Path, folder: Path) -> GraphsTarget:

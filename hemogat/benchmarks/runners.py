@@ -17,6 +17,7 @@ from hemogat.benchmarks.targets import (
     BundleTarget,
     Case,
     GraphsTarget,
+    PeerTarget,
     RunTarget,
     ServedTarget,
     Target,
@@ -64,6 +65,7 @@ def open_runner(target: Target, threads: int | None, device: str) -> Runner:
         return GraphsRunner(target, threads, device)
     if isinstance(target, ServedTarget):
         return ServedRunner(target)
+    assert not isinstance(target, PeerTarget), "a peer has a worker of its own"
     kind = "RunRunner" if isinstance(target, RunTarget) else "HeadRunner"
     in_torch = getattr(importlib.import_module(_TORCH_RUNNERS), kind)
     runner: Runner = in_torch(target, threads, device)

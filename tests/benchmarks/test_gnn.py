@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hemogat.benchmarks.cost import variant_costs
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.gnn import GnnReport, GnnSettings, measure_gnn
 from hemogat.benchmarks.gnn_tables import gnn_tables
-from hemogat.benchmarks.gnn_variants import base_variants, variants_of_runs
+from hemogat.benchmarks.gnn_variants import Variant, base_variants, variants_of_runs
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.targets import HeadShape
 from hemogat.config import GraphConfig, HeadConfig
@@ -81,8 +82,6 @@ def test_runs_that_do_not_fit_are_refused(tiny_run: Path, tmp_path: Path) -> Non
 
 
 def test_a_bank_smaller_than_the_neighbourhood_is_refused(tmp_path: Path) -> None:
-    from hemogat.benchmarks.gnn_variants import Variant
-
     shape = HeadShape(
         dims=Dims(audio=4, text=4),
         head=HeadConfig(hidden=8, heads=2),
@@ -90,3 +89,19 @@ def test_a_bank_smaller_than_the_neighbourhood_is_refused(tmp_path: Path) -> Non
     )
     with pytest.raises(ConfigError, match="--bank-rows 3: expected more than the 3 neighbours"):
         measure_gnn([Variant(shape, None, {})], GnnSettings(bank_rows=(3,)), tmp_path)
+
+
+def test_an_engine_that_is_not_installed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = HeadShape(
+        dims=Dims(audio=4, text=4),
+        head=HeadConfig(hidden=8, heads=2, gnn="gcn"),
+        graph=GraphConfig(k_audio=2, k_text=3),
+        bank_rows=20,
+    )
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    settings = GnnSettings(engines=("onnx-fp32", "openvino-fp32"), rounds=FEW)
+    report = measure_gnn([Variant(shape, None, {})], settings, tmp_path)
+    assert {figure.target for figure in report.figures} == {"onnx-fp32"}
+    assert any(n.startswith("not measured: openvino-fp32: openvino") for n in report.notes)

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from hemogat.benchmarks.rounds import RoundSettings
+from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
 from hemogat.benchmarks.side_by_side_tables import latency_table, process_table, report_markdown
 from hemogat.benchmarks.target_latency import TargetReport, TargetSettings, measure_targets
-from hemogat.benchmarks.targets import BundleTarget, Case, ServedTarget
+from hemogat.benchmarks.targets import (
+    BundleTarget,
+    Case,
+    GraphsTarget,
+    HeadShape,
+    PeerTarget,
+    ServedTarget,
+)
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.errors import BundleError, ConfigError, HemogatError, UnavailableError
+from hemogat.runtime.bundle import Bundle, GraphName
 
 FEW = RoundSettings(rounds=3, turn_runs=2, warm_up_limit_s=0.1)
 
@@ -85,6 +95,60 @@ def test_a_worker_that_dies_is_told_of(tiny_bundle: Path) -> None:
     with pytest.raises(HemogatError, match="x: the process that measured it ended with code -9"):
         link.run(Case(), untimed=0, timed=1)
     link.stop()
+
+
+def test_graphs_run_alone(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    graphs: tuple[GraphName, ...] = ("audio_encoder", "fusion")
+    target = GraphsTarget(
+        paths={graph: bundle.graph_path(graph, "onnx", "fp32") for graph in graphs},
+        engine="onnx",
+        precision="fp32",
+        shape=HeadShape(dims=bundle.manifest.dims, bank_rows=24),
+    )
+    link = WorkerLink("x", target, threads=1)
+    assert link.opened.components == graphs
+    for component in graphs:
+        turn = link.run(Case(component=component, batch=2, windows=2), untimed=0, timed=1)
+        assert turn.times_ms[0] > 0
+    link.close()
+
+
+PEER = """
+from hemogat.benchmarks.worker import answer_requests
+from hemogat.benchmarks.worker_protocol import Opened
+from hemogat.errors import IncompleteError
+
+
+class Talkative:
+    opened = Opened(components=("fusion",))
+
+    def __init__(self, target, threads, device):
+        if target.folder.name == "missing":
+            raise IncompleteError("has no such models")
+
+    def prepare(self, case):
+        return lambda: print("libraries print what they like")
+
+
+answer_requests(Talkative)
+"""
+
+
+def test_peers_bring_a_worker_of_their_own(tmp_path: Path) -> None:
+    script = tmp_path / "peer.py"
+    script.write_text(PEER)
+
+    def entry(name: str, folder: str) -> Entry:
+        command = (sys.executable, str(script))
+        return Entry(name, PeerTarget(name=name, command=command, folder=tmp_path / folder))
+
+    found = measure_side_by_side(
+        [entry("there", "models"), entry("gone", "missing")],
+        SideBySideSettings(cases=(Case(component="fusion"),), rounds=FEW),
+    )
+    assert {figure.target for figure in found.figures} == {"there"}
+    assert "not measured: gone: has no such models" in found.notes
 
 
 def test_a_server_that_is_not_there_is_refused() -> None:
