@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -41,7 +42,8 @@ from hemogat.training.run_directory import (
 from hemogat.versions import installed_versions
 
 PACKAGES = ("hemogat", "torch", "transformers", "numpy")
-EMBEDDINGS, FACTS = "embeddings.safetensors", "facts.json"
+ENCODER, EMBEDDINGS, FACTS = "encoder", "embeddings.safetensors", "facts.json"
+TOKENIZER = "tokenizer.json"
 
 MakeCorpus = Callable[[Path, Path, Recipe], Manifest]  # from the data, written to the second path
 # Trains the encoder, stores it in the folder, returns every utterance's embedding and facts.
@@ -65,7 +67,7 @@ def run(
     progress = Progress(visible=True)
     given.work.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus(given.data, given.work / "manifest.csv", recipe)
-    encoder = given.work / "encoder"
+    encoder = given.work / ENCODER
     if not (encoder / EMBEDDINGS).is_file():
         with folder_written_whole(encoder, replace_if_has=EMBEDDINGS) as made:
             embedded, found = train_encoder(recipe, corpus, made, progress)
@@ -89,9 +91,17 @@ def embeddings_of(modality: Modality, embedded: Tensor) -> Embeddings:
 
 
 def train_heads(
-    recipe: Recipe, corpus: Manifest, embeddings: Embeddings, out: Path, progress: Progress
+    recipe: Recipe,
+    corpus: Manifest,
+    embeddings: Embeddings,
+    encoder: Path,
+    out: Path,
+    progress: Progress,
 ) -> RunDirectory:
-    """Train the recipe's head and the one without a graph with every seed; write them as a run."""
+    """Train the recipe's head and the one without a graph with every seed; write them as a run.
+
+    ``encoder``: a folder with the encoder that the embeddings are from, which goes into the run.
+    """
     numbers = {label: number for number, label in enumerate(recipe.labels)}
 
     def features(split: Split) -> Features:
@@ -121,6 +131,7 @@ def train_heads(
                 save_head(folder, name, seed, trained.head, trained.validation_f1)
                 scores[name, seed] = trained.validation_f1
         save_features(folder, embeddings)
+        copy_encoder(recipe, encoder, folder)
         record = RunRecord(
             recipe=recipe,
             manifest=str(corpus.path.resolve()),
@@ -135,6 +146,15 @@ def train_heads(
     return RunDirectory.open(out)
 
 
+def copy_encoder(recipe: Recipe, encoder: Path, run: Path) -> None:
+    """Copy the encoder, and its tokenizer if it has one, into a run that is being made."""
+    (modality,) = recipe.head.reads
+    name = f"{modality}_encoder"
+    shutil.copytree(encoder / name, run / name)
+    if (encoder / TOKENIZER).is_file():
+        shutil.copy2(encoder / TOKENIZER, run / TOKENIZER)
+
+
 def with_and_without_labels(
     recipe: Recipe, corpus: Manifest, embeddings: Embeddings, work: Path, progress: Progress
 ) -> dict[str, Evaluation]:
@@ -143,7 +163,7 @@ def with_and_without_labels(
     for name, labels in (("plain_messages", False), ("labels_in_messages", True)):
         graph = recipe.graph.model_copy(update={"labels": labels})
         chosen = recipe.model_copy(update={"graph": graph})
-        run = train_heads(chosen, corpus, embeddings, work / name, progress)
+        run = train_heads(chosen, corpus, embeddings, work / ENCODER, work / name, progress)
         found[name] = evaluate_run(run)
     return found
 

@@ -3,19 +3,20 @@
     python benchmarks/peers/measure.py --out benchmarks/results
 
 The encoders: plain transformers (eager), torch.compile, optimum-onnx on ONNX Runtime, and
-hemogat's exports. The fusion step: hemogat's exports against the authors' way, a new graph over all
-nodes and a forward of all of them through PyTorch Geometric, which takes seconds and so has few
-rounds of its own.
+hemogat's exports in every engine and precision that runs here. The fusion step: those exports
+against the authors' way, a new graph over all nodes and a forward of all of them through PyTorch
+Geometric, which takes seconds and so has few rounds of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Literal
 
-from prepare import DEFAULT_WORK, HERE
+from prepare import DEFAULT_WORK, ENGINES_FILE, HERE
 
 from hemogat.benchmarks.authors_way import measure_authors_way
 from hemogat.benchmarks.noise import RunWatch
@@ -26,7 +27,6 @@ from hemogat.benchmarks.side_by_side_tables import latency_table, process_table,
 from hemogat.benchmarks.statistics import latency_figures
 from hemogat.benchmarks.targets import Case, GraphsTarget, HeadShape, PeerTarget
 from hemogat.config import Settings
-from hemogat.contract import Engine
 from hemogat.progress import Progress
 from hemogat.versions import installed_version
 
@@ -37,6 +37,7 @@ CASES = (
     Case(component="fusion"),
 )
 SHAPE = HeadShape()
+FIRST = "transformers eager"
 
 
 class PeerSettings(Settings):
@@ -58,10 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="what prepare.py filled")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=30, help="at least")
+    parser.add_argument("--limit-s", type=float, default=60.0, help="of further rounds, per case")
     parser.add_argument("--authors-rounds", type=int, default=3)
     given = parser.parse_args()
-    rounds = RoundSettings(rounds=given.rounds)
+    rounds = RoundSettings(rounds=given.rounds, limit_s=given.limit_s)
     settings = PeerSettings(
         side_by_side=SideBySideSettings(cases=CASES, rounds=rounds),
         authors_rounds=given.authors_rounds,
@@ -91,8 +93,9 @@ def measure(settings: PeerSettings, work: Path) -> PeerReport:
             settings.side_by_side.rounds.in_words(),
             f"authors' way: one new utterance beside {SHAPE.bank_rows} others, "
             f"{settings.authors_rounds} rounds of its own",
-            "speed-up: over plain transformers, pair by pair",
-            *(note for note in found.notes if not_offered not in note),
+            f"speed_up: over {FIRST}, and of the fusion step over hemogat onnx-fp32: the median "
+            "over rounds",
+            *(note for note in found.told() if not_offered not in note),
         ),
         figures=tuple(figures),
         **watch.facts(),
@@ -100,9 +103,9 @@ def measure(settings: PeerSettings, work: Path) -> PeerReport:
 
 
 def entries(work: Path) -> list[Entry]:
-    """Return everything that takes turns; ratios are to plain transformers."""
+    """Return everything that takes turns; ratios are to the first."""
     workers = {
-        "transformers eager": (sys.executable, HERE / "transformers_worker.py", "eager"),
+        FIRST: (sys.executable, HERE / "transformers_worker.py", "eager"),
         "transformers torch.compile": (sys.executable, HERE / "transformers_worker.py", "compile"),
         "optimum-onnx": (work / "venv" / "bin" / "python", HERE / "optimum_worker.py"),
     }
@@ -110,23 +113,21 @@ def entries(work: Path) -> list[Entry]:
         Entry(name, PeerTarget(name=name, command=tuple(map(str, words)), folder=work / "models"))
         for name, words in workers.items()
     ]
-    return [*peers, ours(work, "onnx", "model.onnx"), ours(work, "openvino", "model.xml")]
+    file = work / ENGINES_FILE
+    if not file.is_file():
+        raise SystemExit(f"{file} is missing; make it with: {HERE / 'prepare.py'}")
+    engines = json.loads(file.read_text(encoding="utf-8"))
+    return [*peers, *(ours(work, name, paths) for name, paths in engines.items())]
 
 
-def ours(work: Path, engine: Engine, file: str) -> Entry:
-    """Return hemogat's fp32 graphs in one engine."""
-    folder = work / f"{engine}-fp32"
-    target = GraphsTarget(
-        paths={
-            "audio_encoder": folder / "audio_encoder" / file,
-            "text_encoder": folder / "text_encoder" / file,
-            "fusion": folder / "fusion" / file,
-        },
-        engine=engine,
-        precision="fp32",
-        shape=SHAPE,
+def ours(work: Path, name: str, paths: dict[str, str]) -> Entry:
+    """Return hemogat's graphs in one engine and precision."""
+    engine, _, precision = name.partition("-")
+    target = {"paths": {graph: work / path for graph, path in paths.items()}, "shape": SHAPE}
+    return Entry(
+        f"hemogat {name}",
+        GraphsTarget.model_validate({"engine": engine, "precision": precision} | target),
     )
-    return Entry(f"hemogat {engine}-fp32", target)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,23 @@ onnxruntime, numpy) where it has none of its own. Run it with the project's Pyth
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
 
-import torch
-
-from hemogat.benchmarks.base_models import OPSET, build_head_of
-from hemogat.benchmarks.cost import base_encoders
+from hemogat.benchmarks.base_models import build_base_models, write_graphs
+from hemogat.benchmarks.engine_candidates import write_engines
 from hemogat.benchmarks.targets import HeadShape
-from hemogat.export.onnx_graphs import export_audio_encoder, export_fusion, export_text_encoder
-from hemogat.export.openvino_ir import convert
+from hemogat.files import write_atomic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DEFAULT_WORK = ROOT / "build" / "peers"
+ENGINES_FILE = "engines.json"  # of every engine and precision: graph to path
+_CALIBRATION_SAMPLES = 64
 
 
 def main() -> None:
@@ -52,20 +52,18 @@ def install(folder: Path) -> None:
 
 def export_ours(work: Path) -> None:
     """Save the encoders as transformers does, and all graphs as hemogat exports them."""
-    torch.manual_seed(0)
-    audio, text = base_encoders()
-    audio.backbone.save_pretrained(work / "models" / "audio")
-    text.backbone.save_pretrained(work / "models" / "text")
-    shape = HeadShape()
-    head, bank = build_head_of(shape)
-    onnx = work / "onnx-fp32"
-    paths = [
-        export_audio_encoder(audio, onnx / "audio_encoder", OPSET),
-        export_text_encoder(text, onnx / "text_encoder", OPSET),
-        export_fusion(head, bank, shape.graph, onnx / "fusion", OPSET),
-    ]
-    for path in paths:
-        convert(path, work / "openvino-fp32" / path.parent.name, "fp32")
+    models = build_base_models(HeadShape().bank_rows)
+    models.audio_encoder.backbone.save_pretrained(work / "models" / "audio")
+    models.text_encoder.backbone.save_pretrained(work / "models" / "text")
+    onnx = write_graphs(models, work / "onnx-fp32")
+    written = {"onnx-fp32": onnx}
+    for engine, precision, paths in write_engines(onnx, work, _CALIBRATION_SAMPLES):
+        written[f"{engine}-{precision}"] = paths
+    inside = {
+        name: {graph: str(path.relative_to(work)) for graph, path in paths.items()}
+        for name, paths in written.items()
+    }
+    write_atomic(work / ENGINES_FILE, json.dumps(inside, indent=1) + "\n")
 
 
 if __name__ == "__main__":

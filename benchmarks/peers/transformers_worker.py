@@ -10,6 +10,7 @@ from transformers import AutoModel
 
 from hemogat.benchmarks.runners import noise_windows, size_mib, token_arrays
 from hemogat.benchmarks.targets import Case, PeerTarget, Target
+from hemogat.benchmarks.torch_runners import check_compiler
 from hemogat.benchmarks.worker import answer_requests
 from hemogat.benchmarks.worker_protocol import Opened
 
@@ -23,7 +24,9 @@ class TransformersRunner:
             torch.set_num_threads(threads)
         models = [AutoModel.from_pretrained(target.folder / n).eval() for n in ("audio", "text")]
         if sys.argv[1] == "compile":
-            models = [torch.compile(model) for model in models]
+            check_compiler()
+            # Each number of tokens gets code of its own, which is the fastest that it has.
+            models = [torch.compile(model, dynamic=False) for model in models]
         self._audio, self._text = models
         files = {f for n in ("audio", "text") for f in (target.folder / n).iterdir()}
         self.opened = Opened(components=("audio_encoder", "text_encoder"), size_mib=size_mib(files))

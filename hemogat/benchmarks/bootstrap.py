@@ -26,6 +26,13 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def half_width(self) -> float:
+        """Half the interval as a share of the value; 0 without an interval."""
+        if self.low is None or self.high is None or not self.value:
+            return 0.0
+        return (self.high - self.low) / 2 / self.value
+
 
 def percentile_intervals(
     rounds: NDArray[np.float64], percentiles: tuple[int, ...]

@@ -70,7 +70,10 @@ def variant_costs(
 
 @dataclass(frozen=True)
 class EncodersCost:
-    """Both encoders, one window and 128 tokens: parameters, and MACs by operator."""
+    """Encoders, one window and 128 tokens: parameters, and MACs by operator.
+
+    ``audio_macs`` and ``text_macs``: empty where the head does not read that modality.
+    """
 
     params: int
     audio_macs: dict[str, int]
@@ -85,17 +88,22 @@ def base_encoders_cost() -> EncodersCost:
 
 
 def encoders_cost(
-    audio: AudioEncoder, text: TextEncoder, *, windows: int = 1, tokens: int = TOKENS
+    audio: AudioEncoder | None, text: TextEncoder | None, *, windows: int = 1, tokens: int = TOKENS
 ) -> EncodersCost:
-    """Count encoders whose attention is eager; they run once, on the device that both are on."""
-    with torch.device(_device(audio)):
-        heard = torch.zeros(windows, WINDOW_SAMPLES)
-        ids = torch.ones(1, tokens, dtype=torch.int64)
-        return EncodersCost(
-            parameter_count(audio) + parameter_count(text),
-            count_macs(lambda: audio(heard)),
-            count_macs(lambda: text(ids, ids)),
-        )
+    """Count encoders whose attention is eager; each runs once, on the device that it is on.
+
+    None: the head does not read that modality.
+    """
+    params, audio_macs, text_macs = 0, {}, {}
+    if audio is not None:
+        params += parameter_count(audio)
+        heard = torch.zeros(windows, WINDOW_SAMPLES, device=_device(audio))
+        audio_macs = count_macs(lambda: audio(heard))
+    if text is not None:
+        params += parameter_count(text)
+        ids = torch.ones(1, tokens, dtype=torch.int64, device=_device(text))
+        text_macs = count_macs(lambda: text(ids, ids))
+    return EncodersCost(params, audio_macs, text_macs)
 
 
 def _device(encoder: nn.Module) -> torch.device:

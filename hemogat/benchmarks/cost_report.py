@@ -18,7 +18,7 @@ from hemogat.benchmarks.cost import (
 )
 from hemogat.benchmarks.figures import P50, Better, Figure, Unit
 from hemogat.benchmarks.gnn import MODEL
-from hemogat.benchmarks.gnn_variants import GNNS, shape_of_run
+from hemogat.benchmarks.gnn_variants import GNNS, encoders_of_run, shape_of_run
 from hemogat.benchmarks.machine_rates import MachineRates, measure_rates
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport, read_report
@@ -98,13 +98,8 @@ def run_sizes(path: Path) -> Sizes:
         BundleError: it is no run directory.
     """
     run = RunDirectory.open(path)
-    encoders = None
-    if (path / "audio_encoder").is_dir():
-        encoders = Encoders(run.audio_encoder(), run.text_encoder())
-        for encoder in encoders:
-            encoder.backbone.set_attn_implementation("eager")
     tokens = min(TOKENS, run.record.recipe.text.max_tokens)
-    return Sizes(encoders, (shape_of_run(run, run.record.heads[FULL]),), tokens)
+    return Sizes(encoders_of_run(run), (shape_of_run(run, run.record.heads[FULL]),), tokens)
 
 
 def measure_cost(
@@ -187,7 +182,7 @@ def _medians(
         ),
         progress,
     )
-    return [f for f in found.figures if f.metric == P50], found.notes
+    return [f for f in found.figures if f.metric == P50], found.told()
 
 
 def _check_sizes(bundle: Bundle, shapes: Sequence[HeadShape]) -> None:

@@ -7,13 +7,16 @@ all candidates alike.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hemogat.benchmarks.authors_way import measure_authors_way
 from hemogat.benchmarks.base_models import build_base_models, build_head, write_graphs
+from hemogat.benchmarks.bootstrap import paired_ratio, percentile_intervals
 from hemogat.benchmarks.engine_candidates import (
     GRAPHS,
     Candidate,
@@ -26,9 +29,11 @@ from hemogat.benchmarks.engine_report import (
     EngineLatency,
     EngineReport,
     EngineSettings,
+    SpeedUp,
     engine_figures,
     engine_notes,
 )
+from hemogat.benchmarks.findings import wide_medians
 from hemogat.benchmarks.latency import Latencies, Stage
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.peak_memory import peak_memory_mib
@@ -40,9 +45,10 @@ from hemogat.export.openvino_ir import convert
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import GraphName
 
-_STAGES: tuple[Stage, ...] = ("audio_encoder", "text_encoder", "fusion", "end_to_end")
 # After a run a library's threads may spin for a while; they must not take cores from the next one.
 _PAUSE_S = 0.02
+_ROUNDS_BETWEEN_CHECKS = 10
+Samples = dict[Stage, list[float]]  # ms, a number for each round
 
 
 def measure_engines(
@@ -60,11 +66,11 @@ def measure_engines(
     started = time.perf_counter()
     candidates, skipped = _candidates(settings, folder, progress)
     export_s = time.perf_counter() - started
-    latencies = interleaved(candidates, settings, progress)
+    samples = interleaved(candidates, settings, progress)
     with progress.stage("Peak memory", len(candidates)) as bar:
         engines = []
-        for candidate, latency in zip(candidates, latencies, strict=True):
-            engines.append(_engine(candidate, latency))
+        for candidate, times in zip(candidates, samples, strict=True):
+            engines.append(_engine(candidate, times, samples[0]))
             bar.advance(note=candidate.name)
     banks = tuple(
         found
@@ -73,16 +79,18 @@ def measure_engines(
     )
     with progress.stage("The authors' way", undisturbed=True):
         transductive = measure_authors_way(settings.bank_rows, settings.transductive_rounds)
+    figures = engine_figures(settings, engines, banks, transductive)
+    notes = engine_notes(settings, export_s, engines, skipped, transductive)
     return EngineReport(
         **watch.facts(),
         settings=settings,
-        notes=engine_notes(settings, export_s, engines, skipped, transductive),
+        notes=(*notes, *wide_medians(figures, settings.half_width)),
         export_s=round(export_s, 1),
         engines=tuple(engines),
         skipped=skipped,
         larger_banks=banks,
         transductive=transductive,
-        figures=engine_figures(settings, engines, banks, transductive),
+        figures=figures,
     )
 
 
@@ -110,20 +118,64 @@ def interleaved(
     settings: EngineSettings,
     progress: Progress,
     graphs: Sequence[GraphName] = GRAPHS,
-) -> list[Latencies]:
-    """Run every candidate once per round; end to end is all graphs one after the other."""
-    samples: list[dict[Stage, list[float]]] = [{s: [] for s in _STAGES} for _ in candidates]
-    rounds = settings.warm_up_rounds + settings.rounds
-    with progress.stage("Measure", rounds, undisturbed=True) as bar:
-        for number in range(rounds):
-            for candidate, collected in zip(candidates, samples, strict=True):
-                times_ms = _one_round(candidate, graphs)
-                if number >= settings.warm_up_rounds:
-                    for stage, time_ms in times_ms.items():
-                        collected[stage].append(time_ms)
-                time.sleep(_PAUSE_S)
-            bar.advance()
-    return [{s: summarise(times) for s, times in each.items() if times} for each in samples]
+) -> list[Samples]:
+    """Run every candidate once per round; end to end is all graphs one after the other.
+
+    After ``settings.rounds`` there are more, until all medians are known or their time is up.
+    """
+    stages: tuple[Stage, ...] = (*graphs, "end_to_end")
+    samples: list[Samples] = [{stage: [] for stage in stages} for _ in candidates]
+    with progress.stage("Measure", settings.rounds, undisturbed=True) as bar:
+        for _ in range(settings.warm_up_rounds):
+            _take_turns(candidates, graphs)
+        started, rounds = time.perf_counter(), 0
+        while rounds < settings.rounds or not (
+            time.perf_counter() - started > settings.limit_s
+            or _known(samples, rounds - settings.rounds, settings.half_width)
+        ):
+            for collected, times_ms in zip(samples, _take_turns(candidates, graphs), strict=True):
+                for stage, time_ms in times_ms.items():
+                    collected[stage].append(time_ms)
+            rounds += 1
+            if rounds <= settings.rounds:
+                bar.advance()
+    return samples
+
+
+def _take_turns(
+    candidates: Sequence[Candidate], graphs: Sequence[GraphName]
+) -> list[dict[Stage, float]]:
+    found = []
+    for candidate in candidates:
+        found.append(_one_round(candidate, graphs))
+        time.sleep(_PAUSE_S)
+    return found
+
+
+def _known(samples: Sequence[Samples], further_rounds: int, half_width: float) -> bool:
+    """Say whether all medians are known well enough; looks only now and then."""
+    if further_rounds % _ROUNDS_BETWEEN_CHECKS:
+        return False
+    every = (times_ms for each in samples for times_ms in each.values())
+    return all(
+        percentile_intervals(_column(times_ms), (50,))[50].half_width <= half_width
+        for times_ms in every
+    )
+
+
+def _column(times_ms: Sequence[float]) -> NDArray[np.float64]:
+    """Return rounds of one run each, [rounds, 1]."""
+    return np.array(times_ms)[:, np.newaxis]
+
+
+def summaries(samples: Mapping[Stage, Sequence[float]]) -> Latencies:
+    """Summarise each stage; the median's interval is over rounds in their order."""
+    found: Latencies = {}
+    for stage, times_ms in samples.items():
+        median = percentile_intervals(_column(times_ms), (50,))[50]
+        bounds = {"p50_low_ms": median.low, "p50_high_ms": median.high}
+        found[stage] = summarise(times_ms).model_copy(update=bounds)
+    return found
 
 
 def _one_round(candidate: Candidate, graphs: Sequence[GraphName]) -> dict[Stage, float]:
@@ -139,17 +191,27 @@ def _one_round(candidate: Candidate, graphs: Sequence[GraphName]) -> dict[Stage,
     return times_ms
 
 
-def _engine(candidate: Candidate, latency: Latencies) -> EngineLatency:
+def _engine(candidate: Candidate, samples: Samples, first: Samples | None = None) -> EngineLatency:
+    """Describe an engine; ``first``: whose times its own are compared with, round by round."""
     peak = None
     if candidate.engine is not None and candidate.paths is not None:
         peak = peak_memory_mib(candidate.engine, candidate.paths, candidate.feeds)
     return EngineLatency(
         name=candidate.name,
         tokens=candidate.tokens,
-        stages=latency,
+        stages=summaries(samples),
+        speed_ups={} if first is None or first is samples else _speed_ups(first, samples),
         size_mib=candidate.size_mib,
         peak_memory_mib=peak,
     )
+
+
+def _speed_ups(first: Samples, samples: Samples) -> dict[Stage, SpeedUp]:
+    found = {}
+    for stage, times_ms in samples.items():
+        ratio = paired_ratio(_column(first[stage]), _column(times_ms))
+        found[stage] = SpeedUp(value=ratio.value, low=ratio.low, high=ratio.high)
+    return found
 
 
 def _larger_bank(
@@ -165,8 +227,8 @@ def _larger_bank(
         engine_candidate("onnx", "fp32", {"fusion": paths["onnx"]}, settings.threads),
         engine_candidate("openvino", "fp32", {"fusion": paths["openvino"]}, settings.threads),
     ]
-    latencies = interleaved(candidates, settings, progress, ("fusion",))
+    samples = interleaved(candidates, settings, progress, ("fusion",))
     return [
-        BankLatency(rows=rows, fusion=_engine(candidate, latency))
-        for candidate, latency in zip(candidates, latencies, strict=True)
+        BankLatency(rows=rows, fusion=_engine(candidate, times))
+        for candidate, times in zip(candidates, samples, strict=True)
     ]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from hemogat.benchmarks.figures import Figure
-from hemogat.benchmarks.latency import Latencies
+from hemogat.benchmarks.latency import Latencies, Stage
 from hemogat.benchmarks.latency_report import TABLE_COLUMNS, markdown_row, slug, summary_cells
 from hemogat.benchmarks.report import BenchReport
+from hemogat.benchmarks.rounds import HALF_WIDTH
+from hemogat.benchmarks.side_by_side import SPEED_UP
 from hemogat.benchmarks.statistics import LatencySummary, latency_figures
-from hemogat.config import NonNegativeInt, PositiveInt, Settings
+from hemogat.config import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from hemogat.files import write_atomic
 
 _TORCH, _ONNX_FP32 = "torch", "ONNX Runtime fp32"
@@ -20,7 +24,9 @@ _TORCH, _ONNX_FP32 = "torch", "ONNX Runtime fp32"
 class EngineSettings(Settings):
     """What to run and how often.
 
-    ``rounds``: how often every candidate runs, taking turns, after ``warm_up_rounds``.
+    ``rounds``: how often every candidate runs at least, taking turns, after ``warm_up_rounds``;
+    then further rounds until every median's interval is within ±``half_width`` of it, or
+    ``limit_s`` are over.
     ``threads``: how many one graph may use; None: as many as there are cores. ``larger_banks``:
     rows of further banks, against which the fusion graph alone is timed.
     """
@@ -29,13 +35,25 @@ class EngineSettings(Settings):
     larger_banks: tuple[PositiveInt, ...] = (44_070,)
     threads: PositiveInt | None = None
     rounds: PositiveInt = 50
+    half_width: PositiveFloat = HALF_WIDTH
+    limit_s: Annotated[float, Field(ge=0)] = 240.0
     warm_up_rounds: NonNegativeInt = 5
     calibration_samples: PositiveInt = 64
     transductive_rounds: PositiveInt = 3
 
 
+class SpeedUp(Settings):
+    """The first engine's time over this one's: the median over rounds, with its interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
 class EngineLatency(Settings):
     """One engine and precision; ``tokens`` is what the text was padded to.
+
+    ``speed_ups``: over the first engine, by stage; empty for that one and where it has no part.
 
     ``peak_memory_mib``: of a process that loads the graphs and runs each once; like the size, None
     for torch, whose models are built in place.
@@ -44,6 +62,7 @@ class EngineLatency(Settings):
     name: str
     tokens: PositiveInt
     stages: Latencies
+    speed_ups: dict[Stage, SpeedUp] = Field(default_factory=dict)
     size_mib: float | None
     peak_memory_mib: float | None
 
@@ -146,12 +165,16 @@ def engine_notes(
     threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
     fusion_ms = min(engine.stages["fusion"].p50_ms for engine in engines)
     authors, ours = paths.authors_total.p50_ms / fusion_ms, paths.ours_total.p50_ms / fusion_ms
+    rounds = engines[0].stages["fusion"].n
     return (
         f"random weights of wav2vec2-base and BERT-base; 1 window of 1 s, 16 tokens; bank of "
         f"{settings.bank_rows} rows; threads per graph: {threads}",
-        f"{settings.rounds} rounds, the engines taking turns, after "
-        f"{settings.warm_up_rounds} of warm-up; int8 calibrated on "
-        f"{settings.calibration_samples} samples; building all engines took {export_s:.0f} s",
+        f"{rounds} rounds, the engines taking turns, after {settings.warm_up_rounds} of warm-up: "
+        f"at least {settings.rounds}, and more until every median's interval is within "
+        f"±{100 * settings.half_width:g} %, for up to {settings.limit_s:g} s",
+        f"speed_up: the median over rounds of {engines[0].name}'s time over the engine's",
+        f"int8 calibrated on {settings.calibration_samples} samples; building all engines took "
+        f"{export_s:.0f} s",
         f"one new utterance among {paths.nodes} nodes: the authors' way takes {authors:.0f} "
         f"times as long as the fastest fusion graph here, our transductive path {ours:.0f} times",
         *(f"not measured: {name}: {reason}" for name, reason in skipped.items()),
@@ -172,6 +195,8 @@ def engine_figures(
             axes |= {"tokens": engine.tokens} if stage in ("text_encoder", "end_to_end") else {}
             axes |= {"bank_rows": settings.bank_rows} if stage in ("fusion", "end_to_end") else {}
             found += latency_figures(engine.name, summary, axes)
+            if (ratio := engine.speed_ups.get(stage)) is not None:
+                found.append(_speed_up(engine.name, ratio, axes))
         for metric, mib in (("size", engine.size_mib), ("peak_memory", engine.peak_memory_mib)):
             if mib is not None:
                 found.append(Figure(target=engine.name, metric=metric, unit="MiB", value=mib))
@@ -182,6 +207,19 @@ def engine_figures(
     found += latency_figures("authors' way", paths.authors_total, axes)
     found += latency_figures("our transductive path", paths.ours_total, axes)
     return tuple(found)
+
+
+def _speed_up(engine: str, ratio: SpeedUp, axes: dict[str, str | int]) -> Figure:
+    return Figure(
+        target=engine,
+        metric=SPEED_UP,
+        unit="ratio",
+        value=ratio.value,
+        low=ratio.low,
+        high=ratio.high,
+        better="higher",
+        axes=axes,
+    )
 
 
 def write_engine_report(report: EngineReport, folder: Path) -> Path:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hemogat.benchmarks.bootstrap import Interval
 from hemogat.benchmarks.figures import P50, Figure
-
-WIDE_HALF_WIDTH = 0.05  # of a median's interval: beyond it the report warns
+from hemogat.benchmarks.rounds import HALF_WIDTH
 
 
 @dataclass
 class Findings:
     """Figures, and what a reader has to know beside them.
 
-    ``unsettled``: targets and components whose times had not settled when the warm-up ended.
+    ``rounds``: how many each case took. ``unsettled``: targets and components whose times had not
+    settled when the warm-up ended.
     """
 
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
 
     def leave_out(self, target: str, reason: str) -> None:
@@ -26,27 +29,47 @@ class Findings:
         if note not in self.notes:
             self.notes.append(note)
 
-    def warnings(self) -> list[str]:
-        """Return what is doubtful about the times, a line each."""
-        medians = [figure for figure in self.figures if figure.metric == P50]
-        wide = [figure for figure in medians if half_width(figure) > WIDE_HALF_WIDTH]
-        warnings = []
-        if wide:
-            worst = max(wide, key=half_width)
-            warnings.append(
-                f"warning: {len(wide)} of {len(medians)} medians have an interval wider than "
-                f"±{100 * WIDE_HALF_WIDTH:g} %, up to ±{100 * half_width(worst):.0f} % "
-                f"({worst.target}, {worst.axes['component']}); measure on a quiet machine, or "
-                f"with more rounds"
-            )
+    def add(self, other: Findings) -> None:
+        """Take over what another measurement found."""
+        self.figures += other.figures
+        self.notes += [note for note in other.notes if note not in self.notes]
+        self.rounds += other.rounds
+        self.unsettled += other.unsettled
+
+    def told(self) -> list[str]:
+        """Return the notes, and what is doubtful about the times, a line each."""
+        lines = list(self.notes)
+        if self.rounds:
+            lines.append(f"rounds taken, case by case: {', '.join(map(str, self.rounds))}")
+        lines += wide_medians(self.figures)
         if self.unsettled:
-            told = "; ".join(self.unsettled)
-            warnings.append(f"warning: times had not settled when the warm-up ended: {told}")
-        return warnings
+            settled_not = "; ".join(self.unsettled)
+            lines.append(f"warning: times had not settled when the warm-up ended: {settled_not}")
+        return lines
 
 
-def half_width(figure: Figure) -> float:
-    """Return half a figure's interval as a share of its value; 0 without an interval."""
-    if figure.low is None or figure.high is None or not figure.value:
-        return 0.0
-    return (figure.high - figure.low) / 2 / figure.value
+def wide_medians(figures: Sequence[Figure], half_width: float = HALF_WIDTH) -> list[str]:
+    """Return a line that names the medians whose intervals are wider than ±``half_width``."""
+    medians = [figure for figure in figures if figure.metric == P50]
+    found = [(Interval(f.value, f.low, f.high).half_width, f) for f in medians]
+    wide = sorted(((w, f) for w, f in found if w > half_width), key=lambda pair: -pair[0])
+    if not wide:
+        return []
+    told = "; ".join(f"{f.target} {_axes(f, medians)} ±{100 * width:.1f} %" for width, f in wide)
+    return [
+        f"warning: {len(wide)} of {len(medians)} medians have an interval wider than "
+        f"±{100 * half_width:g} %: {told}"
+    ]
+
+
+def _axes(figure: Figure, among: Sequence[Figure]) -> str:
+    """Return the component, and the axes in which ``among`` differ."""
+    named = [
+        name
+        for name in figure.axes
+        if name == "component" or len({other.axes.get(name) for other in among}) > 1
+    ]
+    return " ".join(
+        str(value) if isinstance(value := figure.axes[name], str) else f"{name} {value}"
+        for name in named
+    )

@@ -93,13 +93,11 @@ def measure_gnn(
         shapes = [_with_bank(variant.shape, rows) for variant in variants]
         place = folder / f"bank-{rows}"
         entries = _write(shapes, settings.engines, place, found, progress)
-        timed = measure_side_by_side(entries, side_by_side, progress)
-        found.figures += timed.figures
-        found.notes += [note for note in timed.notes if note not in found.notes]
+        found.add(measure_side_by_side(entries, side_by_side, progress))
     return GnnReport(
         title="GAT, GCN and GraphSAGE",
         settings=settings,
-        notes=(*_method(variants, settings), *found.notes),
+        notes=(*_method(variants, settings), *found.told()),
         figures=tuple(found.figures),
         **watch.facts(),
     )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from hemogat.benchmarks.cost import TOKENS, EncodersCost, Gnn, base_encoders_cost, encoders_cost
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.targets import HeadShape
+from hemogat.benchmarks.work import Encoders
 from hemogat.config import GraphConfig, HeadConfig
 from hemogat.errors import BundleError, ConfigError, InputError
 from hemogat.runtime.bundle import Dims
@@ -102,7 +103,9 @@ def _of_run(run: RunDirectory, gnn: str) -> Variant:
         found = "no graph" if head.modules == "no_gnn" else head.gnn
         raise ConfigError(f"{run.path}: expected a run with {gnn}, found one with {found}")
     figures = evaluate_run(run).served.figures
-    return Variant(shape_of_run(run, head), _encoders(run), {str(n): e for n, e in figures.items()})
+    return Variant(
+        shape_of_run(run, head), _encoders_cost(run), {str(n): e for n, e in figures.items()}
+    )
 
 
 def _of_study(path: Path) -> list[Variant]:
@@ -115,7 +118,7 @@ def _of_study(path: Path) -> list[Variant]:
         ) from error
     except ValidationError as error:
         raise BundleError(f"{file}: is no study; make it with: hemogat study gnn {path}") from error
-    encoders = _encoders(run)
+    encoders = _encoders_cost(run)
     rows = {row.name: row.figures["test"] for row in study.rows}
     return [
         Variant(
@@ -144,11 +147,25 @@ def shape_of_run(run: RunDirectory, head: HeadConfig) -> HeadShape:
     )
 
 
-def _encoders(run: RunDirectory) -> EncodersCost | None:
-    if not (run.path / "audio_encoder").is_dir():  # imported from a checkpoint without them
+def encoders_of_run(run: RunDirectory) -> Encoders | None:
+    """Return the encoders that the run's head reads; None where the run has not all of them.
+
+    One imported from a checkpoint may have none. Their attention is eager, so that it is counted.
+    """
+    reads = run.record.heads[FULL].reads
+    if not all((run.path / f"{modality}_encoder").is_dir() for modality in reads):
         return None
-    audio, text = run.audio_encoder(), run.text_encoder()
-    for encoder in (audio, text):
-        encoder.backbone.set_attn_implementation("eager")
+    found = Encoders(
+        run.audio_encoder() if "audio" in reads else None,
+        run.text_encoder() if "text" in reads else None,
+    )
+    for encoder in found:
+        if encoder is not None:
+            encoder.backbone.set_attn_implementation("eager")
+    return found
+
+
+def _encoders_cost(run: RunDirectory) -> EncodersCost | None:
+    encoders = encoders_of_run(run)
     tokens = min(TOKENS, run.record.recipe.text.max_tokens)
-    return encoders_cost(audio, text, tokens=tokens)
+    return None if encoders is None else encoders_cost(*encoders, tokens=tokens)

@@ -16,9 +16,10 @@ _COLOURS = ("#56B4E9", "#F0E442", "#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
 def draw_latency_bars(figures: Sequence[Figure]) -> Drawing | None:
-    """Draw a bar for each whole; without any, one for each target, component and axes.
+    """Draw a bar for each whole; without any, one for each target and axes of a component.
 
-    Without a whole and with several banks there is none: how the time grows is a line.
+    Without a whole and with several components there is none: those have a panel each. Nor with
+    several banks: how the time grows is a line.
 
     A stage belongs to a whole of the same target if it has no axis of another value: the fusion
     step has no tokens, and belongs to the wholes of any.
@@ -26,7 +27,7 @@ def draw_latency_bars(figures: Sequence[Figure]) -> Drawing | None:
     medians = [f for f in figures if f.metric == P50 and "component" in f.axes]
     wholes = [f for f in medians if f.axes["component"] == END_TO_END]
     bars = [(whole, [f for f in medians if _is_part(f, whole)]) for whole in wholes]
-    if not bars and len({figure.axes.get("bank_rows") for figure in medians}) == 1:
+    if not bars and _all_alike(medians, "component") and _all_alike(medians, "bank_rows"):
         bars = [(figure, [figure]) for figure in medians]
     if not bars or len(bars) > _MOST_BARS:
         return None
@@ -52,6 +53,10 @@ def draw_latency_bars(figures: Sequence[Figure]) -> Drawing | None:
     columns = min(4, len(components) + 1)
     drawing.legend(loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
     return drawing
+
+
+def _all_alike(figures: Sequence[Figure], axis: str) -> bool:
+    return len({figure.axes.get(axis) for figure in figures}) == 1
 
 
 def _mark(axis: Axes, wholes: Sequence[Figure], label: str) -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Drawing
 
 from hemogat.benchmarks.figures import P50, Figure
 from hemogat.benchmarks.latency_bars import draw_latency_bars
+from hemogat.benchmarks.latency_panels import draw_latency_panels
 from hemogat.benchmarks.roofline_picture import draw_roofline
 
 _SIZE_IN = (7.5, 4.2)
@@ -29,6 +30,7 @@ def draw_pictures(figures: Sequence[Figure]) -> list[Picture]:
     """Return every picture that the figures are enough for."""
     kinds: tuple[tuple[str, Callable[[Sequence[Figure]], Drawing | None]], ...] = (
         ("Latency by stage: medians, with the 95 % interval of the whole", draw_latency_bars),
+        ("Latency by component: medians, with their 95 % intervals", draw_latency_panels),
         ("Latency against throughput", _latency_against_throughput),
         ("Cost against accuracy", _cost_against_accuracy),
         ("Roofline: what the machine allows, and what was reached", draw_roofline),

@@ -23,6 +23,7 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Section:
+    title: str
     report: BenchReport
     conditions: list[str]
     pictures: list[_Picture]
@@ -46,7 +47,11 @@ def render_page(reports: Sequence[BenchReport], title: str | None = None) -> str
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    sections = [_section(report, f"report-{n}") for n, report in enumerate(reports, 1)]
+    titles = distinct_titles(reports)
+    sections = [
+        _section(report, told_apart, f"report-{n}")
+        for n, (report, told_apart) in enumerate(zip(reports, titles, strict=True), 1)
+    ]
     page: str = template.render(title=title or reports[0].title, sections=sections)
     return page + "\n"
 
@@ -60,7 +65,37 @@ def write_page(reports: Sequence[BenchReport], path: Path, title: str | None = N
     write_atomic(path, render_page(reports, title))
 
 
-def _section(report: BenchReport, name: str) -> _Section:
+def distinct_titles(reports: Sequence[BenchReport]) -> list[str]:
+    """Return the reports' titles; of reports that share one, with what tells them apart.
+
+    That is the first setting in which all of them differ; else all settings in which any do; else
+    their number.
+    """
+    titles = [report.title for report in reports]
+    for shared in {title for title in titles if titles.count(title) > 1}:
+        places = [n for n, title in enumerate(titles) if title == shared]
+        for place, apart in zip(places, _apart([reports[n] for n in places]), strict=True):
+            titles[place] = f"{shared} ({apart})"
+    return titles
+
+
+def _apart(reports: Sequence[BenchReport]) -> list[str]:
+    settings = [flat_settings(report.settings) for report in reports]
+    names = dict.fromkeys(name for each in settings for name in each)
+    values = {name: [told(each.get(name)) for each in settings] for name in names}
+    differing = [name for name in names if len(set(values[name])) > 1]
+    each_alone = [name for name in differing if len(set(values[name])) == len(reports)]
+    chosen = each_alone[:1] or differing
+    found = [
+        ", ".join(f"{name.replace('_', ' ')} {values[name][n]}" for name in chosen)
+        for n in range(len(reports))
+    ]
+    if len(set(found)) == len(reports):
+        return found
+    return [f"{n} of {len(reports)}" for n in range(1, len(reports) + 1)]
+
+
+def _section(report: BenchReport, title: str, name: str) -> _Section:
     from markupsafe import Markup
 
     from hemogat.benchmarks.inline_svg import inline_svg
@@ -73,6 +108,7 @@ def _section(report: BenchReport, name: str) -> _Section:
     conditions = report.conditions()
     settings = {name: told(value) for name, value in flat_settings(report.settings).items()}
     return _Section(
+        title,
         report,
         conditions[:-1] if report.noisy else conditions,  # a warning stands by itself
         pictures,

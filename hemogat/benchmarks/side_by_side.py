@@ -63,10 +63,10 @@ def measure_side_by_side(
             for case in settings.cases:
                 able = _able(workers, case, found)
                 measured = measure_case([w.link for w in able], case, settings.rounds, bar)
+                found.rounds.append(len(measured[0].times_ms))
                 _add_times(found, able, case, measured)
         for worker in workers:
             found.figures += _of_process(worker)
-    found.notes += found.warnings()
     return found
 
 

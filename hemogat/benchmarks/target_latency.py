@@ -98,7 +98,7 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
     return TargetReport(
         title=f"Latency of {', '.join(targets)}",
         settings=settings.model_copy(update={"targets": tuple(targets)}),
-        notes=(*method, *found.notes),
+        notes=(*method, *found.told()),
         figures=tuple(found.figures),
         engines=tuple(engine_name(target) for target in targets.values()),
         **watch.facts(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +39,7 @@ class HeadRunner:
         self._device = _set_up(threads, device)
         shape = target.shape
         head = build_inductive_head(shape).to(self._device)
-        self._head = _maybe_compiled(head, compiled=target.compiled)
+        self._head = _maybe_compiled(head, self._device, compiled=target.compiled)
         self._dims = shape.dims
         self.opened = Opened(
             components=("fusion",), gnn=shape.head.gnn, bank_rows=shape.bank_rows, size_mib=None
@@ -71,7 +73,7 @@ class RunRunner:
             self._tokenizer = TextTokenizer(run.tokenizer_path, recipe.text)
             files |= {f for name in modules for f in (run.path / name).glob("*.safetensors")}
         self._modules = {
-            name: _maybe_compiled(module.to(self._device), compiled=target.compiled)
+            name: _maybe_compiled(module.to(self._device), self._device, compiled=target.compiled)
             for name, module in modules.items()
         }
         config = recipe.head
@@ -151,5 +153,20 @@ def _set_up(threads: int | None, device: str) -> torch.device:
     return torch.device(device)
 
 
-def _maybe_compiled(module: nn.Module, *, compiled: bool) -> Any:
-    return torch.compile(module) if compiled else module
+def check_compiler() -> None:
+    """Refuse torch.compile where it has nothing to compile with.
+
+    Raises:
+        IncompleteError: there is no C++ compiler.
+    """
+    compilers = (os.environ.get("CXX"), "g++", "clang++")
+    if not any(name and shutil.which(name) for name in compilers):
+        raise IncompleteError("torch.compile needs a C++ compiler; install g++, or name it in CXX")
+
+
+def _maybe_compiled(module: nn.Module, device: torch.device, *, compiled: bool) -> Any:
+    if not compiled:
+        return module
+    if device.type == "cpu":
+        check_compiler()
+    return torch.compile(module)

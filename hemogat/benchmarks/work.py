@@ -27,10 +27,10 @@ _INT64_BYTES = 8
 
 
 class Encoders(NamedTuple):
-    """Both encoders, attention eager."""
+    """The encoders that a head reads, attention eager; None for a modality that it does not."""
 
-    audio: AudioEncoder
-    text: TextEncoder
+    audio: AudioEncoder | None
+    text: TextEncoder | None
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,18 @@ def work_of(
 def _of_encoders(encoders: Encoders, windows: int, tokens: int) -> list[Work]:
     counted = encoders_cost(*encoders, windows=windows, tokens=tokens)
     audio, text = encoders
-    heard = windows * (WINDOW_SAMPLES + audio.dim) * _FLOAT_BYTES
-    read = 2 * tokens * _INT64_BYTES + text.dim * _FLOAT_BYTES
-    return [
-        Work(
-            Case(component="audio_encoder", windows=windows),
-            None,
-            sum(counted.audio_macs.values()),
-            _weight_bytes(audio, tokens) + heard,
-        ),
-        Work(
-            Case(component="text_encoder", tokens=tokens),
-            None,
-            sum(counted.text_macs.values()),
-            _weight_bytes(text, tokens) + read,
-        ),
-    ]
+    found = []
+    if audio is not None:
+        case = Case(component="audio_encoder", windows=windows)
+        heard = windows * (WINDOW_SAMPLES + audio.dim) * _FLOAT_BYTES
+        moved = _weight_bytes(audio, tokens) + heard
+        found.append(Work(case, None, sum(counted.audio_macs.values()), moved))
+    if text is not None:
+        case = Case(component="text_encoder", tokens=tokens)
+        read = 2 * tokens * _INT64_BYTES + text.dim * _FLOAT_BYTES
+        moved = _weight_bytes(text, tokens) + read
+        found.append(Work(case, None, sum(counted.text_macs.values()), moved))
+    return found
 
 
 def _of_fusion(shape: HeadShape) -> Work:

@@ -46,7 +46,17 @@ def gnn(
             min=1, metavar="N", help="Threads that one graph may use.", show_default="all cores"
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, metavar="N", help="Turns of each target.")] = 30,
+    rounds: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Turns of each target, at least.")
+    ] = 30,
+    limit_s: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="How long to take further turns while a median is known to no better than ±5 %.",
+        ),
+    ] = 60,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -81,7 +91,12 @@ def gnn(
     raw = {name: value for name, value in given.items() if value}
     settings = parse_settings(
         GnnSettings,
-        raw | {"nodes": nodes, "threads": threads, "rounds": RoundSettings(rounds=rounds)},
+        raw
+        | {
+            "nodes": nodes,
+            "threads": threads,
+            "rounds": RoundSettings(rounds=rounds, limit_s=limit_s),
+        },
         source="bench gnn",
     )
     variants = variants_of_runs(run) if run else base_variants()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hemogat.benchmarks.report import BenchReport
 
 _Axes = dict[str, tuple[str, ...] | tuple[int, ...]]
+_Often = dict[str, float]  # how many rounds, for how long
 _Tables = list[tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]]
 
 _LATEST = "latest bundle"
@@ -60,7 +61,19 @@ def latency(
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Turns of each target.", show_default="30; --preset: 50"
+            min=1,
+            metavar="N",
+            help="Turns of each target, at least.",
+            show_default="30; --preset: 50",
+        ),
+    ] = None,
+    limit_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="How long to take further turns while a median is known to no better than ±5 %.",
+            show_default="60 for each case; --preset: 240",
         ),
     ] = None,
     utterances: Annotated[
@@ -107,15 +120,20 @@ def latency(
         "windows": whole_numbers("--windows", windows),
         "tokens": whole_numbers("--tokens", tokens),
     }
-    limits = whole_numbers("--threads", threads)
+    limits, banks = whole_numbers("--threads", threads), whole_numbers("--bank-rows", bank_rows)
+    turns = {"rounds": rounds, "limit_s": limit_s}
+    often = {name: value for name, value in turns.items() if value is not None}
     if preset is not None:
-        banks = whole_numbers("--bank-rows", bank_rows) or (44_070,)
         _refuse_with_preset(given, axes)
-        report, tables = _preset(rounds or 50, _single(limits), banks, out)
+        report, tables = _preset(often, _single(limits), banks or (44_070,), out)
+    elif banks:
+        raise ConfigError(
+            "--bank-rows: is for --preset; a target has its own bank, and bench gnn varies it"
+        )
     elif _one_bundle(given) and not any(axes.values()) and len(limits) < 2:
         report, tables = _bundle(given, utterances, _single(limits), out, triton=triton)
     else:
-        report, tables = _side_by_side(given, axes, limits, device, rounds or 30, out)
+        report, tables = _side_by_side(given, axes, limits, device, often, out)
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
@@ -131,7 +149,7 @@ def _side_by_side(
     axes: _Axes,
     threads: tuple[int, ...],
     device: str,
-    rounds: int,
+    often: _Often,
     out: Path | None,
 ) -> tuple[BenchReport, _Tables]:
     from hemogat.config import parse_settings
@@ -149,7 +167,7 @@ def _side_by_side(
         "targets": given or (str(_latest_bundle()),),
         "threads": threads or (None,),
         "device": device,
-        "rounds": {"rounds": rounds},
+        "rounds": often,
     }
     settings = parse_settings(TargetSettings, raw, source="bench latency")
     report = measure_targets(settings, Progress(visible=True))
@@ -181,7 +199,7 @@ def _bundle(
 
 
 def _preset(
-    rounds: int, threads: int | None, banks: tuple[int, ...], out: Path | None
+    often: _Often, threads: int | None, banks: tuple[int, ...], out: Path | None
 ) -> tuple[BenchReport, _Tables]:
     import tempfile
 
@@ -193,7 +211,7 @@ def _preset(
         from hemogat.benchmarks.engine_report import EngineSettings, write_engine_report
         from hemogat.benchmarks.latency_report import TABLE_COLUMNS
 
-    raw = {"rounds": rounds, "threads": threads, "larger_banks": banks}
+    raw = {**often, "threads": threads, "larger_banks": banks}
     settings = parse_settings(EngineSettings, raw, source="bench latency --preset")
     with tempfile.TemporaryDirectory(prefix="hemogat-bench-") as folder:
         report = measure_engines(settings, Path(folder), Progress(visible=True))

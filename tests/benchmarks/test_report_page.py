@@ -12,7 +12,7 @@ from hemogat.benchmarks import report_page
 from hemogat.benchmarks.figures import Better, Figure, Unit
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
-from hemogat.benchmarks.report_page import render_page, write_page
+from hemogat.benchmarks.report_page import distinct_titles, render_page, write_page
 from hemogat.errors import IncompleteError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -152,6 +152,46 @@ def test_only_pictures_whose_figures_are_there_are_drawn(small: BenchReport) -> 
         figures = tuple(f for f in small.figures if f.metric in metrics)
         found = Parsed(render_page([small.model_copy(update={"figures": figures})]))
         assert found.count.get("svg", 0) == pictures
+
+
+def test_components_without_a_whole_are_drawn_side_by_side(report: BenchReport) -> None:
+    def page_of(*figures: Figure) -> str:
+        return render_page([report.model_copy(update={"figures": figures})])
+
+    title = "Latency by component: medians"
+    peers = [
+        figure(target, "p50", "ms", ms, component=component)
+        for target, ms in (("transformers", 200.0), ("hemogat", 100.0))
+        for component in ("audio_encoder", "text_encoder")
+    ]
+    authors = figure("authors", "p50", "ms", 5000.0, component="fusion", bank_rows=9)
+    page = page_of(*peers, authors)
+    assert title in page
+    assert "Latency by stage" not in page
+    assert title not in page_of(*peers[:2])  # one target
+    assert title not in page_of(*peers, figure("a", "p50", "ms", 9.0, component="end_to_end"))
+
+
+def test_reports_of_one_title_are_told_apart(report: BenchReport) -> None:
+    def of(title: str, **settings: object) -> BenchReport:
+        return report.model_copy(update={"title": title, "settings": settings})
+
+    reports = [
+        *(
+            of("Cost", nodes=551, bank_rows=4407),
+            of("Load"),
+            of("Cost", nodes=2610, bank_rows=4407),
+        ),
+        *(of("Twice", a=1), of("Twice", a=1)),
+        *(of("Both", a=1, b=1), of("Both", a=1, b=2), of("Both", a=2, b=2)),
+    ]
+    assert distinct_titles(reports) == [
+        *("Cost (nodes 551)", "Load", "Cost (nodes 2610)"),
+        *("Twice (1 of 2)", "Twice (2 of 2)"),
+        *("Both (a 1, b 1)", "Both (a 1, b 2)", "Both (a 2, b 2)"),
+    ]
+    found = Parsed(render_page(reports[:3]))
+    assert found.texts.count("Cost (nodes 551)") == 2  # in the contents and as a heading
 
 
 def test_equal_reports_give_equal_pages(small: BenchReport) -> None:

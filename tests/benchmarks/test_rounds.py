@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 
+from hemogat.benchmarks.bootstrap import percentile_intervals
 from hemogat.benchmarks.rounds import RoundSettings, measure_case
 from hemogat.benchmarks.targets import Case
 from hemogat.benchmarks.worker_protocol import Turn
 from hemogat.progress import Stage
 
-SETTINGS = RoundSettings(rounds=4, turn_ms=50, turn_runs=10, warm_up_group=2)
+SETTINGS = RoundSettings(rounds=4, limit_s=0, turn_ms=50, turn_runs=10, warm_up_group=2)
 
 
 class Scripted:
@@ -39,3 +40,23 @@ def test_times_that_never_settle_are_told() -> None:
     settings = SETTINGS.model_copy(update={"warm_up_limit_s": 1e-9})
     (found,) = measure_case([restless], Case(), settings, Stage(None, None))
     assert not found.stable
+
+
+def test_rounds_go_on_until_medians_are_known() -> None:
+    warm_up, far_apart, alike = [20.0] * 4, [10.0, 30.0] * 7, [20.0] * 40
+    unsure = Scripted("a", [], warm_up + far_apart + alike)
+    settings = SETTINGS.model_copy(update={"limit_s": 100.0, "turn_runs": 1})
+    (found,) = measure_case([unsure], Case(), settings, Stage(None, None))
+    rounds = len(found.times_ms)
+    assert rounds > settings.rounds
+    assert (rounds - settings.rounds) % 10 == 0  # it looks only now and then
+    assert percentile_intervals(found.times_ms, (50,))[50].half_width <= settings.half_width
+    before = found.times_ms[:-10]
+    assert percentile_intervals(before, (50,))[50].half_width > settings.half_width
+
+
+def test_rounds_end_when_their_time_is_up() -> None:
+    never_sure = Scripted("a", [], [20.0] * 4 + [10.0, 30.0] * 1000)
+    settings = SETTINGS.model_copy(update={"limit_s": 0.2, "turn_runs": 1})
+    (found,) = measure_case([never_sure], Case(), settings, Stage(None, None))
+    assert settings.rounds <= len(found.times_ms) < 100

@@ -21,7 +21,7 @@ from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.errors import BundleError, ConfigError, HemogatError, UnavailableError
 from hemogat.runtime.bundle import Bundle, GraphName
 
-FEW = RoundSettings(rounds=3, turn_runs=2, warm_up_limit_s=0.1)
+FEW = RoundSettings(rounds=3, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
 
 @pytest.fixture(scope="module")

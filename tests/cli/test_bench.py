@@ -60,7 +60,7 @@ def test_targets_side_by_side(
 ) -> None:
     report = hemogat_json(
         *("bench", f"{tiny_bundle}:onnx-fp32", "--component", "text_encoder,fusion"),
-        *("--batch", "1,2", "--rounds", "2", "--out", tmp_path),
+        *("--batch", "1,2", "--rounds", "2", "--limit-s", "0", "--out", tmp_path),
     )
     medians = [f for f in report["figures"] if f["metric"] == "p50"]
     assert [(f["axes"]["component"], f["axes"]["batch"]) for f in medians] == [
@@ -80,5 +80,6 @@ def test_refusals_of_targets(refused: Callable[..., str], tiny_bundle: Path) -> 
     assert "--component: is for targets" in refused(
         "bench", "latency", "--preset", "base", "--component", "fusion"
     )
+    assert "--bank-rows: is for --preset" in refused("bench", tiny_bundle, "--bank-rows", "9")
     assert "component.0" in refused("bench", tiny_bundle, "--component", "fuse")
     assert "engines.0" in refused("bench", "gnn", "--engine", "onxn")

@@ -1,0 +1,57 @@
+"""How well two runs of the same measurement agree: times, and ratios taken round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from hemogat.benchmarks.bootstrap import Interval
+from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.report_comparison import FigureChange
+from hemogat.benchmarks.rounds import HALF_WIDTH
+from hemogat.benchmarks.side_by_side import SPEED_UP
+from hemogat.config import Settings
+
+METRICS = (P50, SPEED_UP)
+
+
+class Agreement(Settings):
+    """The figures of one metric that have an interval in both runs.
+
+    ``agree``: their intervals overlap, the rule of ``hemogat bench compare``. ``narrow``: the
+    intervals of both runs are within ±``HALF_WIDTH``. ``close``: the values differ by at most that.
+    ``apart``: figures whose intervals do not overlap, and by how much they differ.
+    """
+
+    metric: str
+    figures: int
+    agree: int
+    narrow: int
+    close: int
+    median_difference_percent: float
+    largest_difference_percent: float
+    apart: tuple[str, ...]
+
+
+def agreement(changes: Iterable[FigureChange], metric: str) -> Agreement | None:
+    """Count how many figures of a metric agree; None where none has intervals in both runs."""
+    both = [c for c in changes if c.before.metric == metric and c.ratio_low is not None]
+    if not both:
+        return None
+    differences = np.array([abs(change.worsening) for change in both])
+    apart = [change for change in both if change.verdict != "within noise"]
+    return Agreement(
+        metric=metric,
+        figures=len(both),
+        agree=len(both) - len(apart),
+        narrow=sum(_narrow(change.before) and _narrow(change.after) for change in both),
+        close=int(np.count_nonzero(differences <= HALF_WIDTH)),
+        median_difference_percent=round(float(100 * np.median(differences)), 2),
+        largest_difference_percent=round(float(100 * differences.max()), 2),
+        apart=tuple(f"{c.before.name}: {100 * c.worsening:+.1f} %" for c in apart),
+    )
+
+
+def _narrow(figure: Figure) -> bool:
+    return Interval(figure.value, figure.low, figure.high).half_width <= HALF_WIDTH
