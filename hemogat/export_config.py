@@ -18,9 +18,11 @@ class ParityConfig(Settings):
     """What an exported graph may differ from the torch reference by; None: not limited.
 
     ``max_abs_diff`` and ``min_cosine`` hold for every output, ``max_flip_rate`` for the share of
-    decisions that differ, ``max_ua_change`` for the unweighted accuracy (mean recall, as a share)
-    end to end, either way. ``max_batch_diff``: how far the probabilities of an utterance alone may
-    be from those of the same utterance in a batch.
+    decisions that differ, with all inputs and over all ways of asking, ``max_ua_change`` for the
+    unweighted accuracy (mean recall, as a share) end to end with all inputs, either way.
+    ``max_batch_diff``: how far the probabilities of an utterance alone may be from those of the
+    same utterance in a batch. ``min_recall``: the share of the fusion graph's neighbours that a
+    search outside of it has to find.
     """
 
     max_abs_diff: PositiveFloat | None = 1e-4
@@ -28,6 +30,7 @@ class ParityConfig(Settings):
     max_flip_rate: Share = 0.0
     max_ua_change: Share = 0.0
     max_batch_diff: PositiveFloat = 1e-5
+    min_recall: Share = 0.99
 
 
 # Below fp32 embeddings move; what counts is what is decided.

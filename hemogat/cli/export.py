@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
-from hemogat.contract import Engine, Precision
+from hemogat.contract import Engine, Precision, SearchMode
 
 if TYPE_CHECKING:
     from hemogat.export_config import ExportConfig
@@ -134,6 +134,14 @@ def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:
         )
     figures = ("size", "max |Δ|", "cosine", "flips", "p50 ms", "torch p50 ms")
     print_table(("component",), figures, rows)
+    typer.echo(f"end to end: {parity.flips_in_words()}")
+    for search in parity.searches:
+        typer.echo(
+            f"bank searched outside the graph, {search.mode}: {search.flips} of "
+            f"{parity.utterances} decisions flipped, recall {search.recall:.4f}"
+        )
+    if parity.searches and len(parity.searches) < len(get_args(SearchMode)):
+        remark("the other ways to search need the extra search and were not judged")
     typer.echo(
         f"unweighted accuracy {100 * parity.ua_change:+.2f} points, alone and in a batch within "
         f"{parity.batch_diff:.1e}"
@@ -142,4 +150,6 @@ def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:
         if layers:
             typer.echo(f"{graph}: in float again, as they flipped decisions: {', '.join(layers)}")
     if not parity.enough_for_rates:
-        typer.echo("few utterances: rates are judged on 500 or more, name some with --inputs")
+        typer.echo(
+            "few decisions: rates are judged on 500 or more, name more utterances with --inputs"
+        )

@@ -75,9 +75,11 @@ def _parity_lines(parity: ParityFile) -> Iterator[str]:
         if report.rows:
             gap = report.end_to_end
             yield (
-                f"{target}: {gap.flips} of {report.utterances} decisions flipped, probabilities "
-                f"within {gap.max_abs_diff:.1e}, UA {100 * report.ua_change:+.2f} points"
+                f"{target}: {report.flips_in_words()}, probabilities within "
+                f"{gap.max_abs_diff:.1e}, UA {100 * report.ua_change:+.2f} points"
             )
+            for row in report.searches:
+                yield f"{target}, search {row.mode}: {row.flips} flipped, recall {row.recall:.4f}"
         if report.ungated is not None:
             yield f"{target}: not judged: {report.ungated}"
 

@@ -29,7 +29,8 @@ from hemogat.export.gating import (
     utterances_to_judge,
 )
 from hemogat.export.model_card import model_card
-from hemogat.export.parity import Reference, gate, reference_answers
+from hemogat.export.parity import Reference, reference_answers
+from hemogat.export.parity_gate import gate
 from hemogat.export.targets import (
     Calibration,
     Source,

@@ -10,6 +10,7 @@ from hemogat.data.manifest import SPLITS, Manifest, Utterance, read_manifest
 from hemogat.errors import IncompleteError, InputError
 from hemogat.export.bundle_files import add_own_answers
 from hemogat.export.parity import Reference, ReferenceAnswers, compare
+from hemogat.export.search_parity import compare_searches
 from hemogat.export.speed import component_latency
 from hemogat.export.targets import target_name
 from hemogat.export_config import ExportConfig
@@ -121,8 +122,12 @@ def judge(candidate: Candidate, progress: Progress, *, random_weights: bool) -> 
     latency = component_latency(pipeline, candidate.reference, candidate.rows, candidate.expected)
     if config.precision != "fp32":
         add_own_answers(pipeline, target_name(config.engine, config.precision))
-    ungated = "the weights are random" if random_weights else None
-    return report.model_copy(update={"latency": latency, "ungated": ungated})
+    found = {
+        "searches": tuple(compare_searches(pipeline, candidate.expected.embeddings)),
+        "latency": latency,
+        "ungated": "the weights are random" if random_weights else None,
+    }
+    return report.model_copy(update=found)
 
 
 def nothing_judged(config: ExportConfig, reason: str) -> ParityReport:

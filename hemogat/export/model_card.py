@@ -60,10 +60,15 @@ def _parity(report: ParityReport) -> str:
         return f"not judged: {report.ungated}."
     gap = report.end_to_end
     return (
-        f"over {report.utterances} utterances {gap.flips} flipped decisions, probabilities within "
+        f"over {report.utterances} utterances {report.flips_in_words()}, probabilities within "
         f"{gap.max_abs_diff:.2g}."
+        + "".join(
+            f" Bank searched outside the graph ({row.mode}): {row.flips} flipped, recall "
+            f"{row.recall:.4f}."
+            for row in report.searches
+        )
         + ("" if report.ungated is None else f" Not judged: {report.ungated}.")
-        + ("" if report.enough_for_rates else " Too few utterances to speak of a rate.")
+        + ("" if report.enough_for_rates else " Too few decisions to speak of a rate.")
     )
 
 

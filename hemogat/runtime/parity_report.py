@@ -5,18 +5,19 @@ from __future__ import annotations
 from pydantic import Field
 
 from hemogat.config import Settings
+from hemogat.contract import SearchMode
 from hemogat.export_config import ParityConfig
 from hemogat.runtime.bundle import Bundle, GraphName
 
 PARITY_FILE = "parity.json"
 END_TO_END = "end_to_end"
-ENOUGH_FOR_RATES = 500  # utterances; with fewer, a rate of flips says little
+ENOUGH_FOR_RATES = 500  # decisions; with fewer, a rate of flips says little
 
 
 class ParityRow(Settings):
-    """One comparison over all utterances.
+    """One comparison over all utterances, or all that have both modalities where one is hidden.
 
-    ``flips``: decisions that differ, None where the output decides nothing.
+    ``flips``: decisions that differ, of ``decisions``; None where the output decides nothing.
     """
 
     graph: str
@@ -24,6 +25,21 @@ class ParityRow(Settings):
     max_abs_diff: float
     min_cosine: float
     flips: int | None = None
+    decisions: int | None = None
+
+
+class SearchRow(Settings):
+    """A bank searched outside the graph, beside the fusion graph of the same engine.
+
+    ``flips``: decisions that differ, of as many as there are utterances. ``max_abs_diff``: of a
+    probability. ``recall``: the share of the graph's neighbours that were found, or rows equally
+    similar.
+    """
+
+    mode: SearchMode
+    flips: int
+    max_abs_diff: float
+    recall: float
 
 
 class ComponentLatency(Settings):
@@ -37,11 +53,11 @@ class ComponentLatency(Settings):
 class ParityReport(Settings):
     """All comparisons of one engine and precision, and what they were judged by.
 
-    ``enough_for_rates``: whether the utterances are many enough to speak of a rate of flips.
-    ``ua_change``: end to end, as a share. ``batch_diff``: the largest difference of a probability
-    between an utterance alone and the same one in a batch. ``restored``: layers that quantisation
-    put back to float because they flipped decisions. ``ungated``: why nothing was judged, None
-    where the gate was passed.
+    ``enough_for_rates``: whether the decisions are many enough to speak of a rate of flips.
+    ``ua_change``: end to end with all inputs, as a share. ``batch_diff``: the largest difference of
+    a probability between an utterance alone and the same one in a batch. ``restored``: layers that
+    quantisation put back to float because they flipped decisions. ``ungated``: why nothing was
+    judged, None where the gate was passed.
     """
 
     utterances: int
@@ -50,14 +66,43 @@ class ParityReport(Settings):
     rows: tuple[ParityRow, ...]
     ua_change: float = 0.0
     batch_diff: float = 0.0
+    searches: tuple[SearchRow, ...] = ()
     latency: tuple[ComponentLatency, ...] = ()
     restored: dict[GraphName, tuple[str, ...]] = Field(default_factory=dict)
     ungated: str | None = None
 
     @property
     def end_to_end(self) -> ParityRow:
-        """The comparison of final probabilities."""
+        """The comparison of final probabilities, all inputs there."""
         return next(row for row in self.rows if row.graph == END_TO_END)
+
+    @property
+    def ways(self) -> tuple[ParityRow, ...]:
+        """End to end in every way that the model can be asked: all inputs, or one hidden."""
+        return tuple(row for row in self.rows if row.graph.startswith(END_TO_END))
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions were judged end to end: utterances times ways."""
+        return sum(self.utterances if r.decisions is None else r.decisions for r in self.ways)
+
+    @property
+    def flips(self) -> int:
+        """How many of them differ."""
+        return sum(row.flips or 0 for row in self.ways)
+
+    def flips_in_words(self) -> str:
+        """Return how many decisions differ of how many, and where there are several ways, in each.
+
+        >>> report.flips_in_words()
+        '0 of 1200 decisions flipped (all inputs 0, without audio 0, without text 0)'
+        """
+        total = f"{self.flips} of {self.decisions} decisions flipped"
+        if len(self.ways) < 2:
+            return total
+        names = (row.graph.removeprefix(END_TO_END).strip() or "all inputs" for row in self.ways)
+        each = (f"{name} {row.flips}" for name, row in zip(names, self.ways, strict=True))
+        return f"{total} ({', '.join(each)})"
 
 
 class ParityFile(Settings):

@@ -66,7 +66,7 @@ def test_a_bundle_carries_its_reports_and_its_bank(tiny_bundle: Path, tiny_run: 
     for line in (*recognition_table(evaluation), *per_class_table(evaluation)):
         assert line in card
     assert graph_gain_lines(evaluation)[0] in card
-    assert "0 flipped decisions" in card
+    assert "0 of 126 decisions flipped" in card
 
     bundle = Bundle.open(tiny_bundle)
     stored = load_file(tiny_bundle / bundle.manifest.bank.tensors)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,17 @@ from numpy.typing import NDArray
 from hemogat.data.manifest import read_manifest
 from hemogat.errors import InputError, ParityError
 from hemogat.export.parity import (
-    ParityReport,
-    ParityRow,
     Reference,
     ReferenceAnswers,
     compare,
-    gate,
     reference_answers,
 )
-from hemogat.export_config import ParityConfig
+from hemogat.export.parity_gate import gate
+from hemogat.export_config import ExportConfig, ParityConfig
 from hemogat.model.bank import InductiveHead, freeze_bank
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.parity_report import ParityReport, ParityRow
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.preparation import PreparedRow, prepare_rows
 from hemogat.training.run_directory import RunDirectory
@@ -80,12 +80,42 @@ def test_a_true_export_passes(
         ("fusion without text", "probabilities"),
         ("fusion without text", "similarities"),
         ("end_to_end", "probabilities"),
+        ("end_to_end without audio", "probabilities"),
+        ("end_to_end without text", "probabilities"),
     }
     assert report.end_to_end == compared["end_to_end", "probabilities"]
     for (_, output), row in compared.items():
         assert row.max_abs_diff < 1e-5
         assert row.min_cosine > 0.99999
-        assert row.flips == (0 if output in ("logits", "probabilities") else None)
+        decides = output in ("logits", "probabilities")
+        assert (row.flips, row.decisions) == ((0, 12) if decides else (None, None))
+    assert report.decisions == 36
+    assert report.flips_in_words() == (
+        "0 of 36 decisions flipped (all inputs 0, without audio 0, without text 0)"
+    )
+
+
+def test_hidden_inputs_are_judged_where_both_are_there(
+    tiny_run: Path, tiny_bundle: Path, rows: list[PreparedRow]
+) -> None:
+    some = [replace(rows[0], tokens=None), replace(rows[1], samples=None), *rows[2:5]]
+    answers = reference_answers(reference_of(tiny_run), some, 16_000, SILENT)
+    report = parity(tiny_bundle, some, answers)
+    gate(report)
+    assert [row.decisions for row in report.ways] == [5, 3, 3]
+    lone = parity(tiny_bundle, some[:2], answers_for(answers, 2))
+    assert [row.decisions for row in lone.ways] == [2]
+    assert lone.flips_in_words() == "0 of 2 decisions flipped"
+
+
+def answers_for(answers: ReferenceAnswers, count: int) -> ReferenceAnswers:
+    return ReferenceAnswers(
+        answers.embeddings[:count],
+        answers.logits[:count],
+        answers.probabilities[:count],
+        answers.similarities[:count],
+        {modality: answers_for(hidden, count) for modality, hidden in answers.hidden.items()},
+    )
 
 
 def raised(value: NDArray[Any]) -> NDArray[Any]:
@@ -140,6 +170,34 @@ def test_one_changed_weight_of_the_reference_is_noticed(
 def test_nothing_to_compare_on_is_refused(tiny_bundle: Path, expected: ReferenceAnswers) -> None:
     with pytest.raises(InputError, match="expected utterances to compare on"):
         parity(tiny_bundle, [], expected)
+
+
+def test_neither_all_inputs_nor_all_ways_hide_behind_the_other() -> None:
+    def way(graph: str, flips: int) -> ParityRow:
+        return ParityRow(
+            graph=graph, output="p", max_abs_diff=0.1, min_cosine=1, flips=flips, decisions=400
+        )
+
+    def report(both: int, no_audio: int, no_text: int) -> ParityReport:
+        return ParityReport(
+            utterances=400,
+            enough_for_rates=True,
+            limits=ExportConfig(precision="int8").limits,
+            rows=(
+                way("end_to_end", both),
+                way("end_to_end without audio", no_audio),
+                way("end_to_end without text", no_text),
+            ),
+        )
+
+    for flips in ((4, 4, 4), (0, 5, 7), (3, 9, 0)):
+        gate(report(*flips))
+    with pytest.raises(ParityError, match=r"400 utterances: .* at most 4 flip.*, found 5"):
+        gate(report(5, 0, 0))
+    for flips in ((4, 5, 4), (0, 13, 0), (0, 0, 13)):
+        message = r"over 1200 decisions in 3 ways: .* at most 12 flip.*, found 13"
+        with pytest.raises(ParityError, match=message):
+            gate(report(*flips))
 
 
 def report_with(**row: Any) -> ParityReport:
