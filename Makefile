@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test bench bench-readme lint audit format wheel soak fuzz clean
+.PHONY: demo demo-bundle test bench bench-peers bench-readme lint audit format wheel soak fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -27,6 +27,11 @@ bench: $(VENV)/.dev
 	done
 	$(BIN)/hemogat bench report $$(find $(BENCH_OUT) -mindepth 3 -name '*.json' ! -name step.json | sort) \
 	  --title "HemoGAT: measurements" --out $(BENCH_OUT)/report.html
+
+# Beside plain transformers, torch.compile and optimum-onnx, which get an environment of their own.
+bench-peers: $(VENV)/.dev
+	$(BIN)/python benchmarks/peers/prepare.py
+	$(BIN)/python benchmarks/peers/measure.py --out $(BENCH_OUT)/peers/base
 
 bench-readme: $(VENV)/.dev
 	$(BIN)/python benchmarks/readme_tables.py

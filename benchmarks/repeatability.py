@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hemogat.benchmarks.agreement import METRICS, Agreement, agreement
+from hemogat.benchmarks.agreement import Agreement, agreements
 from hemogat.benchmarks.environment import Environment
 from hemogat.benchmarks.report import read_report
 from hemogat.benchmarks.report_comparison import FigureChange, compare
@@ -49,12 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = repeatability(given.first, given.second)
     write_atomic(given.out, found.model_dump_json(indent=1) + "\n")
     for each in found.overall:
-        print(
-            f"{each.metric}: {each.agree} of {each.figures} agree within their intervals, "
-            f"{each.narrow} intervals are narrow, {each.close} differ by at most 5 %; half of them "
-            f"by at most {each.median_difference_percent} %, all by at most "
-            f"{each.largest_difference_percent} %"
-        )
+        print(each.in_words())
 
 
 def repeatability(first: Path, second: Path) -> Repeatability:
@@ -81,17 +76,12 @@ def repeatability(first: Path, second: Path) -> Repeatability:
                 report=str(place.parent),
                 created_utc=(before.created_utc, after.created_utc),
                 other_cpu_share=(before.other_cpu_share, after.other_cpu_share),
-                agreements=_agreements(changes),
+                agreements=agreements(changes),
             )
         )
     return Repeatability(
-        environment=pairs[-1][2].environment, overall=_agreements(every), reports=tuple(reports)
+        environment=pairs[-1][2].environment, overall=agreements(every), reports=tuple(reports)
     )
-
-
-def _agreements(changes: Sequence[FigureChange]) -> tuple[Agreement, ...]:
-    found = (agreement(changes, metric) for metric in METRICS)
-    return tuple(each for each in found if each is not None)
 
 
 if __name__ == "__main__":

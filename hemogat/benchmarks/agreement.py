@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -32,6 +32,22 @@ class Agreement(Settings):
     median_difference_percent: float
     largest_difference_percent: float
     apart: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """Return it in one line."""
+        return (
+            f"{self.metric}: {self.agree} of {self.figures} agree within their intervals, "
+            f"{self.narrow} have them within ±{100 * HALF_WIDTH:g} % in both runs; "
+            f"{self.close} differ by at most that, half by at most "
+            f"{self.median_difference_percent} %, all by at most "
+            f"{self.largest_difference_percent} %"
+        )
+
+
+def agreements(changes: Sequence[FigureChange]) -> tuple[Agreement, ...]:
+    """Return how well times agree, and ratios; nothing of a metric that has no intervals."""
+    found = (agreement(changes, metric) for metric in METRICS)
+    return tuple(each for each in found if each is not None)
 
 
 def agreement(changes: Iterable[FigureChange], metric: str) -> Agreement | None:

@@ -1,11 +1,15 @@
 """Bootstrap intervals of percentiles and of paired ratios, over the rounds of a measurement.
 
 Whole rounds are drawn, not single times: times of one turn lie close together, and drawing them
-one by one would make the interval too narrow.
+one by one would make the interval too narrow. And rounds are drawn in blocks of consecutive ones
+(circular block bootstrap, Politis and Romano 1992): a virtual machine is slower for seconds while
+its neighbours work, so that rounds that follow each other are alike, too. Blocks have about the
+square root of the number of rounds; what lasts longer than that still goes unseen.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +75,8 @@ def paired_ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64
 
 def _draws(rounds: int) -> list[NDArray[np.int64]]:
     """Return row numbers [resamples, rounds] in parts; the same for the same number of rounds."""
+    length = max(1, round(math.sqrt(rounds)))
     random = np.random.default_rng(_SEED)
-    drawn = random.integers(rounds, size=(_RESAMPLES, rounds))
-    return np.array_split(drawn, _RESAMPLES // _AT_ONCE)
+    starts = random.integers(rounds, size=(_RESAMPLES, math.ceil(rounds / length), 1))
+    drawn = (starts + np.arange(length)) % rounds  # a block that reaches the end goes on at row 0
+    return np.array_split(drawn.reshape(_RESAMPLES, -1)[:, :rounds], _RESAMPLES // _AT_ONCE)

@@ -105,7 +105,11 @@ def measure_gnn(
 
 def _method(variants: Sequence[Variant], settings: GnnSettings) -> list[str]:
     head = variants[0].shape.head
-    known = [variant.gnn for variant in variants if variant.accuracy]
+    known = [
+        f"{variant.gnn} (mean over {len(variant.accuracy['accuracy'].values)} seeds)"
+        for variant in variants
+        if variant.accuracy
+    ]
     return [
         f"timed: the fusion step (search in the bank, graph layers, classifier), random weights, "
         f"hidden {head.hidden}, {head.heads} heads, {head.num_layers} layers",

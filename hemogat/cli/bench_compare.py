@@ -73,6 +73,7 @@ def _share(given: str) -> float:
 
 
 def _print(found: ReportComparison, *, every: bool) -> None:
+    from hemogat.benchmarks.agreement import agreements
     from hemogat.benchmarks.report_comparison import BEYOND_NOISE
 
     typer.echo(f"before  {found.before}\nafter   {found.after}\n")
@@ -94,6 +95,8 @@ def _print(found: ReportComparison, *, every: bool) -> None:
         if only:
             told.append(f"{len(only)} only {name} ({only[0].name}{', ...' if only[1:] else ''})")
     typer.echo(f"{len(found.changes)} figures in both: {'; '.join(told)}")
+    for each in agreements(found.changes):
+        typer.echo(each.in_words())
 
 
 def _row(change: FigureChange) -> tuple[str, ...]:

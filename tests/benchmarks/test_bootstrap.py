@@ -26,9 +26,19 @@ def test_intervals_lie_within_the_samples_and_around_most_medians(times: np.ndar
 
 def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(1)
-    intervals = [percentile_intervals(random.normal(10, 1, (30, 2)), (50,))[50] for _ in range(100)]
+    intervals = [percentile_intervals(random.normal(10, 1, (60, 2)), (50,))[50] for _ in range(100)]
     covered = sum(i.low <= 10 <= i.high for i in intervals if i.low and i.high)
-    assert 87 <= covered <= 100
+    assert 85 <= covered <= 100  # few blocks make an interval a little too narrow
+
+
+def test_states_that_last_for_several_rounds_widen_the_interval() -> None:
+    random = np.random.default_rng(3)
+    lasting = np.repeat(random.choice([10.0, 13.0], 12), 5)[:, np.newaxis]
+    lasting = lasting + random.normal(0, 0.3, lasting.shape)
+    brief = random.permutation(lasting)
+    wide, narrow = (percentile_intervals(each, (50,))[50] for each in (lasting, brief))
+    assert wide.value == narrow.value
+    assert wide.half_width > narrow.half_width
 
 
 def test_times_that_stick_together_in_a_turn_widen_the_interval() -> None:

@@ -5,16 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from hemogat.benchmarks.cost import variant_costs
+from hemogat.benchmarks.cost import encoders_cost, variant_costs
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.gnn import GnnReport, GnnSettings, measure_gnn
 from hemogat.benchmarks.gnn_tables import gnn_tables
-from hemogat.benchmarks.gnn_variants import Variant, base_variants, variants_of_runs
+from hemogat.benchmarks.gnn_variants import (
+    Variant,
+    base_variants,
+    encoders_of_run,
+    variants_of_runs,
+)
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.targets import HeadShape
 from hemogat.config import GraphConfig, HeadConfig
 from hemogat.errors import ConfigError, InputError
 from hemogat.runtime.bundle import Dims
+from hemogat.training.head_names import FULL
+from hemogat.training.run_directory import RunDirectory
 
 FEW = RoundSettings(rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
@@ -68,6 +75,21 @@ def test_the_base_variants_cost_what_bench_cost_counts() -> None:
         assert variant.shape.dims == Dims(audio=768, text=768)
         assert variant.encoders.params == counted[variant.gnn].encoder_params
     assert len(counted) == 3
+
+
+def test_a_run_counts_with_the_encoders_that_its_head_reads(tiny_run: Path, tmp_path: Path) -> None:
+    run = RunDirectory.open(tiny_run)
+    heads = {FULL: run.record.heads[FULL].model_copy(update={"modalities": "text"})}
+    of_text = RunDirectory(tiny_run, run.record.model_copy(update={"heads": heads}))
+    both, text = encoders_of_run(run), encoders_of_run(of_text)
+    assert both is not None
+    assert text is not None
+    assert text.audio is None
+    counted, less = encoders_cost(*both), encoders_cost(*text)
+    assert 0 < less.params < counted.params
+    assert less.audio_macs == {}
+    assert less.text_macs == counted.text_macs
+    assert encoders_of_run(RunDirectory(tmp_path, run.record)) is None
 
 
 def test_runs_that_do_not_fit_are_refused(tiny_run: Path, tmp_path: Path) -> None:

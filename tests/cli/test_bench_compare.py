@@ -52,6 +52,7 @@ def test_it_shows_what_noise_does_not_explain(reports: tuple[str, str]) -> None:
     assert "component fusion" in row
     assert "+25.0 %" in row
     assert "3 figures in both: 1 worse; 1 within noise; 1 measured once" in out
+    assert "p50: 1 of 2 agree within their intervals, 1 have them within ±5 % in both runs" in out
 
 
 def test_all_shows_the_rest_too(reports: tuple[str, str]) -> None:
