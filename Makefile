@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
 
+# Two processes, a file's tests in one of them: they share what is dear to make.
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The bundle that is committed: the demo's run, exported in fp32 and int8.
 demo-bundle: demo

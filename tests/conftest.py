@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ from hemogat.data.manifest import Utterance, write_manifest
 
 # Tiny models gain nothing from torch's threads, which wait for each other on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# In a background job of a shell SIGINT is ignored, and the commands that tests stop inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _WORDS = {"angry": "stop that right now", "calm": "the table is brown", "sad": "she left us alone"}
 _PITCH_HZ = {"angry": 330.0, "calm": 220.0, "sad": 110.0}
