@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -66,6 +67,43 @@ def fold_weight_norm(encoder: AudioEncoder) -> AudioEncoder:
             if isinstance(child, nn.Conv1d) and parametrize.is_parametrized(child, "weight"):
                 setattr(parent, name, _plain(child))
     return folded
+
+
+class FlatConvolution(nn.Module):
+    """A :class:`nn.Conv1d` as a convolution over a picture of one row: the same sums.
+
+    ONNX Runtime has its fast convolutions, blocked by channels, for two dimensions alone.
+
+    Shapes:
+        values: [N, in_channels, T]
+        result: [N, out_channels, T']
+    """
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(conv.weight.detach().unsqueeze(2))
+        self.bias = conv.bias
+        self.settings: dict[str, Any] = {
+            "stride": (1, conv.stride[0]),
+            "padding": conv.padding if isinstance(conv.padding, str) else (0, conv.padding[0]),
+            "dilation": (1, conv.dilation[0]),
+            "groups": conv.groups,
+        }
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Convolve along the last axis."""
+        row = values.unsqueeze(2)
+        convolved = nn.functional.conv2d(row, self.weight, self.bias, **self.settings)
+        return convolved.squeeze(2)
+
+
+def flatten_convolutions(encoder: AudioEncoder) -> AudioEncoder:
+    """Make all convolutions of ``encoder`` :class:`FlatConvolution`; return it."""
+    for parent in list(encoder.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv1d):
+                setattr(parent, name, FlatConvolution(child))
+    return encoder
 
 
 def leave_mask_out(encoder: AudioEncoder) -> AudioEncoder:

@@ -26,7 +26,12 @@ from hemogat.contract import (
     fusion_spec,
 )
 from hemogat.errors import HemogatError
-from hemogat.export.folding import fold_head, fold_weight_norm, leave_mask_out
+from hemogat.export.folding import (
+    flatten_convolutions,
+    fold_head,
+    fold_weight_norm,
+    leave_mask_out,
+)
 from hemogat.export.graph_step import topk_function, translation_table
 from hemogat.export.onnx_files import save_graph, write_bank
 from hemogat.model.bank import Bank, InductiveHead
@@ -44,7 +49,7 @@ Samples = tuple[Tensor | tuple[Tensor, ...], ...]
 def export_audio_encoder(encoder: AudioEncoder, folder: Path, opset: int) -> Path:
     """Write the ``audio_encoder`` graph into ``folder``; return the model's path."""
     samples = (torch.randn(SAMPLE_BATCH, WINDOW_SAMPLES),)
-    folded = leave_mask_out(fold_weight_norm(encoder))
+    folded = leave_mask_out(flatten_convolutions(fold_weight_norm(encoder)))
     model = to_onnx(folded, AUDIO_ENCODER, samples, opset)
     return save(model, AUDIO_ENCODER, folder)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from typing import Any
 
 import onnx
 import pytest
@@ -10,7 +11,13 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from hemogat.config import AudioEncoderConfig, HeadConfig, Wav2Vec2Size
-from hemogat.export.folding import FoldedCrossAttention, fold_head, fold_weight_norm
+from hemogat.export.folding import (
+    FlatConvolution,
+    FoldedCrossAttention,
+    flatten_convolutions,
+    fold_head,
+    fold_weight_norm,
+)
 from hemogat.model.cmt import CrossAttentionBlock
 from hemogat.model.encoders import AudioEncoder, build_audio_encoder
 from hemogat.model.head import FusionHead
@@ -90,6 +97,32 @@ def test_folding_the_weight_norm_equals_it_and_leaves_the_original_alone(
     assert set(before) == set(audio_encoder.state_dict())
     for name, value in audio_encoder.state_dict().items():
         torch.testing.assert_close(value, before[name], atol=0, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stride": 5, "bias": False},
+        {"stride": 2, "padding": 3},
+        {"padding": "same", "groups": 2, "kernel_size": 3},
+        {"padding": "valid", "dilation": 2},
+    ],
+)
+def test_a_flat_convolution_equals_the_one_of_one_dimension(settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv1d(4, 6, **({"kernel_size": 4} | settings))
+    values = torch.randn(2, 4, 50)
+    torch.testing.assert_close(FlatConvolution(conv)(values), conv(values))
+
+
+@torch.no_grad()
+def test_an_encoder_with_flat_convolutions_equals_it(audio_encoder: AudioEncoder) -> None:
+    windows = torch.randn(2, 16_000)
+    flat = flatten_convolutions(fold_weight_norm(audio_encoder))
+    kinds = Counter(type(module) for module in flat.modules())
+    assert (kinds[FlatConvolution], kinds[nn.Conv1d]) == (8, 0)
+    torch.testing.assert_close(flat(windows), audio_encoder(windows), atol=1e-6, rtol=0)
 
 
 def test_an_encoder_can_be_trained_on_after_its_export(audio_encoder: AudioEncoder) -> None:

@@ -40,6 +40,8 @@ def test_scales_are_static_and_weights_per_channel(
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     scales = [tensors[n.input[1]] for n in model.graph.node if n.op_type == "DequantizeLinear"]
     assert any(scale.ndim == 1 and scale.size > 1 for scale in scales)
+    largest = max(np.abs(t.astype(int)).max() for t in tensors.values() if t.dtype == np.int8)
+    assert 60 <= largest <= 64 or (symmetric and largest == 127)  # 7 bits never overflow 16
     if symmetric:
         zeros = [tensors[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
         assert all((zero == 0).all() for zero in zeros)
