@@ -38,13 +38,7 @@ class OnnxSession:
     def __init__(self, path: str, *, threads: int | None = None, device: str = "cpu") -> None:
         onnxruntime = require("onnxruntime", extra="cpu")
         kind, number = _resolve(device, onnxruntime)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; its warnings concern shape guesses
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        # A session's threads would keep a core busy for a while after each run, and take it from
-        # the next session.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options(onnxruntime, threads)
         providers = [p if p == _CPU else (p, {"device_id": number}) for p in _PROVIDERS[kind]]
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)
@@ -62,6 +56,18 @@ class OnnxSession:
         given = {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
         values = self._session.run(None, given)
         return dict(zip(self.outputs, values, strict=True))
+
+
+def session_options(onnxruntime: Any, threads: int | None) -> Any:
+    """Return the options that every session has; ``threads`` as for :class:`OnnxSession`."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings concern shape guesses
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # A session's threads would keep a core busy for a while after each run, and take it from the
+    # next session.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _resolve(device: str, onnxruntime: Any) -> tuple[str, int]:

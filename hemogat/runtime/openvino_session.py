@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,8 @@ class OpenVINOSession:
 
     def __init__(self, path: str, *, threads: int | None = None) -> None:
         openvino = require("openvino", extra="openvino")
-        core = openvino.Core()
         try:
-            model = core.read_model(path)
-            settings = {
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": "1",
-                "INFERENCE_PRECISION_HINT": _float_precision(core, model, path),
-            }
-            if threads is not None:
-                settings["INFERENCE_NUM_THREADS"] = str(threads)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = compile_graph(openvino, path, threads)
         except RuntimeError as error:  # all that OpenVINO raises
             reason = " ".join(str(error).split())
             raise BundleError(f"{path}: OpenVINO cannot load it ({reason})") from error
@@ -62,6 +54,22 @@ class OpenVINOSession:
         # The request reads our arrays where they are; its own buffers are reused, hence the copy.
         found = request.infer(given, share_inputs=True)
         return dict(zip(self.outputs, (np.array(found[i]) for i in range(len(found))), strict=True))
+
+
+def compile_graph(
+    openvino: Any, path: str, threads: int | None, extra: Mapping[str, Any] | None = None
+) -> Any:
+    """Read and compile a graph as :class:`OpenVINOSession` runs it, ``extra`` settings aside."""
+    core = openvino.Core()
+    model = core.read_model(path)
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_PRECISION_HINT": _float_precision(core, model, path),
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = str(threads)
+    return core.compile_model(model, "CPU", settings | dict(extra or {}))
 
 
 def _float_precision(core: Any, model: Any, path: str) -> str:
