@@ -33,7 +33,7 @@ from hemogat.export.folding import (
     leave_mask_out,
 )
 from hemogat.export.graph_step import topk_function, translation_table
-from hemogat.export.onnx_files import save_graph, write_bank
+from hemogat.export.onnx_files import BANK_PREFIX, save_graph, write_bank
 from hemogat.model.bank import Bank, InductiveHead
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.model.head import FusionHead
@@ -42,6 +42,7 @@ IR_VERSION = 10  # the newest that the ONNX Runtime of current Triton images rea
 FORBIDDEN_OPERATORS = frozenset(
     ("Scatter", "ScatterElements", "ScatterND", "NonZero", "Unique", "Loop", "If")
 )
+_SEARCHED = ("audio_table", "audio_rows", "text_table", "text_rows")
 SAMPLE_BATCH = 2  # torch.export takes sizes 0 and 1 for constants
 Samples = tuple[Tensor | tuple[Tensor, ...], ...]
 
@@ -83,8 +84,26 @@ def export_fusion(
         function = topk_function(module.graph, opset)
         model.functions[function.identifier()] = function
         model.opset_imports[FUNCTION_DOMAIN] = 1
+        _keep_apart(model)
     write_bank(model, _bank_tensors(bank, module), folder)
     return save(model, spec, folder)
+
+
+def _keep_apart(model: ir.Model) -> None:
+    """Let each modality have tables of its own in the graph.
+
+    The exporter lets equal ones share, but a bank that is extended may have rows with audio alone.
+    """
+    (call,) = (node for node in model.graph if node.domain == FUNCTION_DOMAIN)
+    for index, name in enumerate(_SEARCHED, start=len(call.inputs) - len(_SEARCHED)):
+        value, own = call.inputs[index], f"{BANK_PREFIX}{name}"
+        assert value is not None
+        if value.name != own:
+            copied = ir.Value(
+                name=own, shape=value.shape, type=value.type, const_value=value.const_value
+            )
+            model.graph.register_initializer(copied)
+            call.replace_input_with(index, copied)
 
 
 def _bank_tensors(bank: Bank, module: InductiveHead) -> dict[str, NDArray[Any]]:
@@ -92,8 +111,7 @@ def _bank_tensors(bank: Bank, module: InductiveHead) -> dict[str, NDArray[Any]]:
     e = bank.embeddings
     known = {"audio": e.audio, "text": e.text, "present": e.present}
     states = {f"states_{layer}": states for layer, states in enumerate(bank.states)}
-    searched = ("audio_table", "audio_rows", "text_table", "text_rows")
-    tables = {name: module.get_buffer(name) for name in searched}
+    tables = {name: module.get_buffer(name) for name in _SEARCHED}
     return {name: tensor.numpy() for name, tensor in (known | states | tables).items()}
 
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from hemogat.cli.main import app
@@ -95,6 +97,19 @@ def test_added_rows_answer_as_in_torch(
     answered = Pipeline(Bundle.open(extended.path)).fuse(pairs)
     assert_allclose(answered["probabilities"], expected.probabilities, atol=1e-5)
     assert (answered["neighbours"] >= rows).any()
+
+
+def test_modalities_search_tables_of_their_own(tiny_bundle: Path, extended: Bundle) -> None:
+    """Their rows are equal before and not after: the graph must not let them share."""
+    tables = [f"inductive.{name}" for name in ("audio_table", "audio_rows", "text_table")]
+    rows = []
+    for path in (tiny_bundle, extended.path):
+        graph = onnx.load(path / "fusion" / "onnx-fp32" / "model.onnx").graph
+        (call,) = [node for node in graph.node if node.domain == "hemogat"]
+        assert list(call.input[3:]) == [*tables, "inductive.text_rows"]
+        arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer if "_rows" in t.name}
+        rows.append([arrays[name].tolist() for name in (call.input[4], call.input[6])])
+    assert [audio == text for audio, text in rows] == [True, False]
 
 
 def test_an_extended_bundle_is_whole(extended: Bundle) -> None:
