@@ -18,6 +18,7 @@ from hemogat.benchmarks.base_models import (
 )
 from hemogat.contract import Engine, Precision
 from hemogat.export.openvino_ir import compress_weights, convert
+from hemogat.export.packed_head import pack_head
 from hemogat.export.quantisation import quantise
 from hemogat.runtime.bundle import GraphName
 from hemogat.runtime.engine_session import Arrays
@@ -94,7 +95,7 @@ def write_engines(
     calibration = calibration_feeds(calibration_samples)
     place = folder / "onnx-int8"
     encoders = {g: quantise(onnx[g], place / g, calibration[g]) for g in _ENCODERS}
-    yield "onnx", "int8", encoders | {"fusion": onnx["fusion"]}  # as export does: fp32
+    yield "onnx", "int8", encoders | {"fusion": pack_head(onnx["fusion"], place / "fusion")}
     for precision in ("fp32", "bf16", "int8"):
         place = folder / f"openvino-{precision}"
         written = {g: convert(onnx[g], place / g, precision, calibration[g]) for g in _ENCODERS}

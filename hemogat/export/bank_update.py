@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hemogat.contract import MODALITIES, Engine, Precision
 from hemogat.errors import BundleError
 from hemogat.export.onnx_files import save_graph, write_bank
+from hemogat.export.packed_head import pack_head
 from hemogat.files import copy_file, folder_written_whole
 from hemogat.runtime.bank_search import normalise
 from hemogat.runtime.bank_tensors import Tensors, map_tensors
@@ -79,8 +80,8 @@ def write_with_bank(bundle: Bundle, bank: NewBank, out: Path) -> Bundle:
         place = (folder / manifest.bank.tensors).parent
         path = _rewrite_onnx(bundle, source, place, bank)
         for model in models:
-            if model.graph == "fusion" and model.engine == "openvino":
-                _convert(path, folder / model.path, model.precision)
+            if model.graph == "fusion" and folder / model.path != path:
+                _convert(path, folder / model.path, model)
         _write(folder / manifest.bank.index, bank.index.model_dump_json(indent=1))
         changed = _manifest(manifest, models, bank)
         _write(folder / MANIFEST_FILE, changed.model_dump_json(indent=1))
@@ -130,13 +131,15 @@ def _searched(old: Tensors, bank: NewBank) -> Tensors:
     return searched
 
 
-def _convert(onnx: Path, ir_path: Path, precision: Precision) -> None:
+def _convert(onnx: Path, path: Path, model: ModelFile) -> None:
     from hemogat.export.openvino_ir import compress_weights, convert
 
-    if precision == "int8":
-        compress_weights(onnx, ir_path.parent)
+    if model.engine == "onnx":
+        pack_head(onnx, path.parent)
+    elif model.precision == "int8":
+        compress_weights(onnx, path.parent)
     else:
-        convert(onnx, ir_path.parent, "bf16" if precision == "bf16" else "fp32")
+        convert(onnx, path.parent, "bf16" if model.precision == "bf16" else "fp32")
 
 
 def _manifest(

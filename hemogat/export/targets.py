@@ -24,6 +24,7 @@ from hemogat.export.openvino_ir import (
     convert,
     quantise_accuracy_aware,
 )
+from hemogat.export.packed_head import is_worth_packing, pack_head
 from hemogat.export.parity import Reference
 from hemogat.export.quantisation import check_static, quantise
 from hemogat.export.tensorrt_engine import build_plan, missing_parts
@@ -39,8 +40,8 @@ BANK_FOLDER = "bank"
 STATES_GRAPH = f"{BANK_FOLDER}/states/{MODEL_FILE}"
 GATHER_GRAPH = f"{BANK_FOLDER}/gather/{MODEL_FILE}"
 GATHER_INT8_GRAPH = f"{BANK_FOLDER}/gather-int8/{IR_FILE}"
-# ONNX Runtime runs the head in fp32 whatever the encoders' precision: it is a small part of the
-# time, decides last, and so there is one bank for all of them.
+# What every other fusion graph is made from, with the bank. ONNX Runtime runs the head in fp32 in
+# fp16 and bf16 too: it is a small part of the time, decides last, and so they share one bank.
 FUSION_FOLDER = "fusion/onnx-fp32"
 
 
@@ -86,14 +87,13 @@ def write_models(source: Source, config: ExportConfig, folder: Path, progress: P
     places: dict[GraphName, Path] = {
         "audio_encoder": folder / "audio_encoder" / name,
         "text_encoder": folder / "text_encoder" / name,
-        "fusion": folder / (FUSION_FOLDER if config.engine == "onnx" else f"fusion/{name}"),
+        "fusion": folder / "fusion" / name,
     }
     if (config.engine, config.precision) == ("onnx", "fp32"):
         return Models(_export(source, config, places, progress), {})
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fp32.") as scratch:
         exported = _export(source, config, {g: Path(scratch) / g for g in places}, progress)
-        if config.engine != "onnx" and not (folder / FUSION_FOLDER).is_dir():
-            # With the bank, and for changing it: every engine's graph is made from this one.
+        if not (folder / FUSION_FOLDER).is_dir():
             shutil.copytree(exported["fusion"].parent, folder / FUSION_FOLDER)
         calibration = source.calibration() if config.precision == "int8" else {}
         models = Models({}, {})
@@ -196,9 +196,17 @@ def _convert(
         return written
     if precision in ("fp16", "bf16") and (graph != "fusion" or config.engine == "trt"):
         return to_half(path, place, "fp16" if precision == "fp16" else "bf16")
-    if not place.is_dir():
-        shutil.copytree(path.parent, place)
+    if config.engine == "onnx":
+        return _onnx_head(path, place, precision)
+    shutil.copytree(path.parent, place)
     return place / path.name
+
+
+def _onnx_head(path: Path, place: Path, precision: Precision) -> Path:
+    """Pack a large head's weights for int8; else there is the one graph for all precisions."""
+    if precision == "int8" and is_worth_packing(path):
+        return pack_head(path, place)
+    return place.parents[1] / FUSION_FOLDER / path.name
 
 
 def _to_openvino(
