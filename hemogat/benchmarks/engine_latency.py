@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from hemogat.benchmarks.engine_report import (
 from hemogat.benchmarks.findings import wide_medians
 from hemogat.benchmarks.latency import Latencies, Stage
 from hemogat.benchmarks.noise import RunWatch
+from hemogat.benchmarks.outside_candidates import outside_candidates
 from hemogat.benchmarks.peak_memory import peak_memory_mib
 from hemogat.benchmarks.statistics import summarise
 from hemogat.config import GraphConfig
@@ -64,7 +66,7 @@ def measure_engines(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     started = time.perf_counter()
-    candidates, skipped = _candidates(settings, folder, progress)
+    candidates, outside, skipped = _candidates(settings, folder, progress)
     export_s = time.perf_counter() - started
     samples = interleaved(candidates, settings, progress)
     with progress.stage("Peak memory", len(candidates)) as bar:
@@ -72,11 +74,17 @@ def measure_engines(
         for candidate, times in zip(candidates, samples, strict=True):
             engines.append(_engine(candidate, times, samples[0]))
             bar.advance(note=candidate.name)
-    banks = tuple(
+    inside = [
+        replace(candidate, name=f"{candidate.name}, bank inside the graph")
+        for candidate in candidates
+        if candidate.paths is not None
+    ]
+    larger = (
         found
         for rows in settings.larger_banks
         for found in _larger_bank(rows, settings, folder / f"bank-{rows}", progress)
     )
+    banks = (*_fusion_alone(settings.bank_rows, [*inside, *outside], settings, progress), *larger)
     with progress.stage("The authors' way", undisturbed=True):
         transductive = measure_authors_way(settings.bank_rows, settings.transductive_rounds)
     figures = engine_figures(settings, engines, banks, transductive)
@@ -96,8 +104,9 @@ def measure_engines(
 
 def _candidates(
     settings: EngineSettings, folder: Path, progress: Progress
-) -> tuple[list[Candidate], dict[str, str]]:
-    with progress.stage("Build the base preset", 5) as bar:
+) -> tuple[list[Candidate], list[Candidate], dict[str, str]]:
+    """Return the engines, the fusion step with its bank outside the graph, and what cannot run."""
+    with progress.stage("Build the base preset", 6) as bar:
         models = build_base_models(settings.bank_rows)
         onnx = write_graphs(models, folder / "onnx-fp32")
         bar.advance(note="onnx fp32")
@@ -110,7 +119,13 @@ def _candidates(
             except IncompleteError as error:  # bf16 on a processor without it
                 skipped[f"{engine}-{precision}"] = str(error).replace(f"{folder}/", "")
             bar.advance(note=f"{engine} {precision}")
-    return candidates, skipped
+        outside = []
+        try:
+            outside = outside_candidates(models, onnx["fusion"], folder, settings.threads)
+        except IncompleteError as error:
+            skipped["bank searched outside the graph"] = str(error)
+        bar.advance(note="bank outside the graph")
+    return candidates, outside, skipped
 
 
 def interleaved(
@@ -227,6 +242,13 @@ def _larger_bank(
         engine_candidate("onnx", "fp32", {"fusion": paths["onnx"]}, settings.threads),
         engine_candidate("openvino", "fp32", {"fusion": paths["openvino"]}, settings.threads),
     ]
+    return _fusion_alone(rows, candidates, settings, progress)
+
+
+def _fusion_alone(
+    rows: int, candidates: Sequence[Candidate], settings: EngineSettings, progress: Progress
+) -> list[BankLatency]:
+    """Time the graph and fusion step, no encoder between two runs."""
     samples = interleaved(candidates, settings, progress, ("fusion",))
     return [
         BankLatency(rows=rows, fusion=_engine(candidate, times))
