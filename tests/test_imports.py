@@ -19,7 +19,9 @@ import hemogat.serving
 ROOT = Path(hemogat.__file__).parent
 HEAVY = {"torch", "torchaudio", "transformers", "torch_geometric", "safetensors", "sklearn", "onnx"}
 # These import what only Triton's Python backend has.
-INSIDE_TRITON = ("hemogat.serving.triton_host", "hemogat.serving.triton_responses")
+INSIDE_TRITON = tuple(
+    f"hemogat.serving.triton_{name}" for name in ("host", "requests", "responses")
+)
 
 BASE = {
     "config",

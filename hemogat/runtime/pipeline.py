@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from typing import overload
 
-import numpy as np
-
 from hemogat.contract import MODALITIES, Modality, SearchMode
 from hemogat.data.audio import AudioSource
-from hemogat.data.text import batch_tokens
 from hemogat.errors import InputError
 from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
+from hemogat.runtime.encoding import embed_audio, embed_text
 from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
 from hemogat.runtime.gather_session import open_fusion
 from hemogat.runtime.prediction import Neighbour, Prediction
@@ -156,35 +154,16 @@ class Pipeline:
 
     def embed_audio(self, utterances: list[PreparedUtterance]) -> list[Embedding | None]:
         """Encode the windows of all utterances and average each one's: float32 [d_a] or None."""
-        heard = [u.windows for u in utterances if u.windows is not None]
-        if not heard or self._audio_encoder is None:
+        if self._audio_encoder is None:
             return [None] * len(utterances)
-        windows = np.concatenate(heard)
-        encoded = np.concatenate(
-            [
-                self._audio_encoder.run({"windows": windows[start : start + _WINDOWS_AT_ONCE]})[
-                    "audio_embedding"
-                ]
-                for start in range(0, len(windows), _WINDOWS_AT_ONCE)
-            ]
-        )
-        bounds = np.cumsum([len(part) for part in heard])[:-1]
-        means = iter([part.mean(axis=0) for part in np.split(encoded, bounds)])
-        return [None if u.windows is None else next(means) for u in utterances]
+        clips = [utterance.windows for utterance in utterances]
+        return embed_audio(self._audio_encoder.run, clips, at_once=_WINDOWS_AT_ONCE)
 
     def embed_text(self, utterances: list[PreparedUtterance]) -> list[Embedding | None]:
         """Encode all texts, those of one token bucket together: float32 [d_t] or None."""
-        embeddings: list[Embedding | None] = [None] * len(utterances)
-        rows = [row for row, u in enumerate(utterances) if u.tokens is not None]
-        tokens = [u.tokens for u in utterances if u.tokens is not None]
         if self._text_encoder is None:
-            return embeddings
-        for positions, input_ids, attention_mask in batch_tokens(tokens):
-            feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-            encoded = self._text_encoder.run(feeds)["text_embedding"]
-            for position, embedding in zip(positions, encoded, strict=True):
-                embeddings[rows[position]] = embedding
-        return embeddings
+            return [None] * len(utterances)
+        return embed_text(self._text_encoder.run, [utterance.tokens for utterance in utterances])
 
     def fuse(self, embeddings: list[tuple[Embedding | None, Embedding | None]]) -> Arrays:
         """Search the bank and classify: the fusion graph's outputs, one row per utterance."""

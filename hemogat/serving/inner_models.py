@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from hemogat import contract
 from hemogat.contract import Modality
 from hemogat.data.text import TokenizedText
 from hemogat.runtime.bundle import BundleManifest
+from hemogat.runtime.encoding import embed_audio, embed_text, encode_windows
 from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
 from hemogat.runtime.sessions import Arrays
 
 # Runs an exported graph by name, somewhere else.
-Infer = Callable[[str, Arrays], Awaitable[Arrays]]
+Infer = Callable[[str, Arrays], Arrays]
 
 
 class InnerModels:
-    """The neural networks of one bundle, run by ``infer``.
+    """The neural networks of one bundle, run by ``infer``; for any threads.
 
     Args:
         manifest: the bundle's.
@@ -34,41 +36,31 @@ class InnerModels:
     ) -> None:
         self._dims = manifest.dims
         self._labels = manifest.labels
-        self._infer = infer
+        self._hear = partial(infer, contract.AUDIO_ENCODER.name)
+        self._read = partial(infer, contract.TEXT_ENCODER.name)
+        self._fuse = partial(infer, contract.FUSION.name)
         self._max_windows = max_windows
         self._explain = explain
 
-    async def embed_windows(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_windows(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode windows [W, window_samples], in chunks: float32 [W, d_a]."""
-        # One chunk after the other: sent at once, a long clip would fill the encoder's queue.
-        chunks = [
-            await self._infer(
-                contract.AUDIO_ENCODER.name,
-                {"windows": windows[start : start + self._max_windows]},
-            )
-            for start in range(0, len(windows), self._max_windows)
-        ]
-        return np.concatenate([chunk["audio_embedding"] for chunk in chunks])
+        return encode_windows(self._hear, windows, at_once=self._max_windows)
 
-    async def embed_text(self, tokens: TokenizedText) -> Embedding:
-        """Encode one text: float32 [d_t]."""
-        outputs = await self._infer(
-            contract.TEXT_ENCODER.name,
-            {
-                "input_ids": tokens.input_ids[None],
-                "attention_mask": tokens.attention_mask[None],
-            },
-        )
-        embedding: Embedding = outputs["text_embedding"][0]
-        return embedding
+    def embed_audio(self, clips: Sequence[NDArray[np.float32] | None]) -> list[Embedding | None]:
+        """Encode the windows of each clip and average them: float32 [d_a] or None."""
+        return embed_audio(self._hear, clips, at_once=self._max_windows)
 
-    async def classify(
+    def embed_text(self, texts: Sequence[TokenizedText | None]) -> list[Embedding | None]:
+        """Encode each text: float32 [d_t] or None."""
+        return embed_text(self._read, texts)
+
+    def classify(
         self,
         embeddings: Sequence[tuple[Embedding | None, Embedding | None]],
         modalities: Sequence[Sequence[Modality]],
     ) -> Arrays:
         """Search the bank and classify; return the served outputs by name, each [rows, ...]."""
-        fused = await self._infer(contract.FUSION.name, fusion_feeds(embeddings, self._dims))
+        fused = self._fuse(fusion_feeds(embeddings, self._dims))
         probabilities = fused["probabilities"]
         outputs = {
             contract.LABEL_OUTPUT.name: bytes_column(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hemogat.contract import MODALITIES
 from hemogat.data.text import TokenizedText
@@ -17,24 +20,33 @@ from hemogat.serving.inner_models import InnerModels
 
 # Audio file and UTF-8 text of one utterance, as they came in.
 Row = tuple[bytes | None, bytes | None]
-ResultT = TypeVar("ResultT")
 
 
 class Entry:
     """Turns files and texts into answers, leaving the neural networks to ``models``.
 
+    For any threads: each answers its request, and waits for the networks meanwhile.
+
     Args:
         bundle: whose preprocessing to use.
         models: the bundle's networks.
-        executor: where audio is decoded and text tokenised, off the event loop.
+        beside: runs the text encoder of a request that has audio too.
+        decoding: entered to decode audio; limits how many requests do so at a time.
     """
 
-    def __init__(self, bundle: Bundle, models: InnerModels, executor: Executor) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        models: InnerModels,
+        beside: Executor,
+        decoding: AbstractContextManager[Any],
+    ) -> None:
         self._preprocessor = Preprocessor(bundle)
         self._models = models
-        self._executor = executor
+        self._beside = beside
+        self._decoding = decoding
 
-    async def answer(self, rows: Sequence[Row]) -> Arrays:
+    def answer(self, rows: Sequence[Row]) -> Arrays:
         """Classify the utterances of one request.
 
         Returns:
@@ -43,37 +55,35 @@ class Entry:
         Raises:
             InputError: an utterance cannot be used; names its row.
         """
-        embeddings = await asyncio.gather(
-            *(self._embed(utterance, row) for row, utterance in enumerate(rows))
-        )
+        # An empty row stands for an absent input: rows of a batch need not have the same ones.
+        given = [(audio or None, text or None) for audio, text in rows]
+        tokens = [
+            self._preprocessor.read_text(audio, text, name=f"row {row}")
+            for row, (audio, text) in enumerate(given)
+        ]
+        files = [audio if self._preprocessor.reads_audio else None for audio, _ in given]
+        embeddings = list(zip(*self._embed(files, tokens), strict=True))
         modalities = [
             [m for m, e in zip(MODALITIES, pair, strict=True) if e is not None]
             for pair in embeddings
         ]
-        return await self._models.classify(embeddings, modalities)
+        return self._models.classify(embeddings, modalities)
 
-    async def _embed(self, utterance: Row, row: int) -> tuple[Embedding | None, Embedding | None]:
-        # An empty row stands for an absent input: rows of a batch need not have the same ones.
-        audio, text = (given or None for given in utterance)
-        name = f"row {row}"
-        prepare = self._preprocessor
-        tokens = await self._run(lambda: prepare.read_text(audio, text, name=name))
-        if not prepare.reads_audio:
-            audio = None
+    def _embed(
+        self, files: Sequence[bytes | None], tokens: Sequence[TokenizedText | None]
+    ) -> tuple[list[Embedding | None], list[Embedding | None]]:
+        if not any(files) or not any(tokens):
+            return self._embed_audio(files), self._models.embed_text(tokens)
         # The text is encoded while the audio is decoded, and leaves the processor to the audio
         # encoder after that.
-        heard, read = await asyncio.gather(self._embed_audio(audio, name), self._embed_text(tokens))
-        return heard, read
+        read = self._beside.submit(self._models.embed_text, tokens)
+        return self._embed_audio(files), read.result()
 
-    async def _embed_audio(self, audio: bytes | None, name: str) -> Embedding | None:
-        if audio is None:
+    def _embed_audio(self, files: Sequence[bytes | None]) -> list[Embedding | None]:
+        return self._models.embed_audio([self._decode(row, file) for row, file in enumerate(files)])
+
+    def _decode(self, row: int, file: bytes | None) -> NDArray[np.float32] | None:
+        if file is None:
             return None
-        windows = await self._run(lambda: self._preprocessor.decode(audio, name=name))
-        mean: Embedding = (await self._models.embed_windows(windows)).mean(axis=0)
-        return mean
-
-    async def _embed_text(self, tokens: TokenizedText | None) -> Embedding | None:
-        return None if tokens is None else await self._models.embed_text(tokens)
-
-    async def _run(self, work: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        with self._decoding:
+            return self._preprocessor.decode(file, name=f"row {row}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import Executor
+import threading
+import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,30 +63,36 @@ class Streams:
     """Answers the chunks of many streams with the emotion so far, and at the end of the whole.
 
     A stream's windows are the whole file's, so that the last answer is the whole file's too. Its
-    chunks must come one after the other, as Triton's sequence batcher hands them on.
+    chunks must come one after the other; those of different streams may come in any threads.
 
     Args:
         bundle: whose preprocessing to use.
         models: the bundle's networks.
-        executor: where audio is resampled and text tokenised, off the event loop.
+        decoding: entered to resample audio; limits how many streams do so at a time.
         idle_s: a stream unused for so long is forgotten.
     """
 
     def __init__(
-        self, bundle: Bundle, models: InnerModels, executor: Executor, *, idle_s: float
+        self,
+        bundle: Bundle,
+        models: InnerModels,
+        decoding: AbstractContextManager[Any],
+        *,
+        idle_s: float,
     ) -> None:
         self._manifest = bundle.manifest
         self._preprocessor = Preprocessor(bundle)
         self._models = models
-        self._executor = executor
+        self._decoding = decoding
         self._idle_s = idle_s
         self._streams: dict[StreamId, _Stream] = {}
-        self._is_watching = False
+        self._lock = threading.Lock()
+        self._watch: threading.Timer | None = None
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    async def answer(self, chunk: Chunk) -> Arrays:
+    def answer(self, chunk: Chunk) -> Arrays:
         """Take one chunk in; return the stream model's outputs by name, each [1, ...].
 
         Before there is anything to classify, the label is empty and all probabilities are zero.
@@ -95,57 +103,66 @@ class Streams:
         """
         stream = self._stream(chunk)
         try:
-            outputs = await self._take(stream, chunk)
+            outputs = self._take(stream, chunk)
         except BaseException:  # half taken in, it could never become the whole file's answer
-            self._streams.pop(chunk.stream, None)
+            self.forget(chunk.stream)
             raise
         if chunk.end:
-            del self._streams[chunk.stream]
-        self._watch()
+            self.forget(chunk.stream)
         return outputs
 
-    def _watch(self) -> None:
+    def forget(self, stream: StreamId) -> None:
+        """End a stream, if it is open."""
+        self._streams.pop(stream, None)
+
+    def _watch_idle(self) -> None:
         """Forget idle streams from time to time, for as long as there are streams."""
-        if self._streams and not self._is_watching:
-            self._is_watching = True
-            asyncio.get_running_loop().call_later(self._idle_s / 2, self._forget_idle)
+        with self._lock:
+            if self._streams and self._watch is None:
+                self._watch = threading.Timer(self._idle_s / 2, self._forget_idle)
+                self._watch.daemon = True
+                self._watch.start()
 
     def _forget_idle(self) -> None:
-        oldest_s = _now_s() - self._idle_s
-        for number in [n for n, stream in self._streams.items() if stream.used_s < oldest_s]:
-            del self._streams[number]
-        self._is_watching = False
-        self._watch()
+        oldest_s = time.monotonic() - self._idle_s
+        for number, stream in list(self._streams.items()):
+            if stream.used_s < oldest_s:
+                self.forget(number)
+        self._watch = None
+        self._watch_idle()
 
     def _stream(self, chunk: Chunk) -> _Stream:
         if chunk.start:
             rate_hz = contract.SAMPLE_RATE_HZ if chunk.rate_hz is None else chunk.rate_hz
             windows = WindowStream(rate_hz, self._manifest.audio)
-            self._streams[chunk.stream] = _Stream(windows, self._manifest.dims.audio, _now_s())
-        elif chunk.stream not in self._streams:
+            stream = _Stream(windows, self._manifest.dims.audio, time.monotonic())
+            self._streams[chunk.stream] = stream
+            self._watch_idle()
+            return stream
+        open_stream = self._streams.get(chunk.stream)
+        if open_stream is None:
             raise InputError(
                 f"stream {chunk.stream}: is not open; it was never started, or ended by an error "
                 f"or by {self._idle_s:g} s of silence from its client; start it again"
             )
-        elif chunk.rate_hz is not None:
+        if chunk.rate_hz is not None:
             raise InputError(
                 f"stream {chunk.stream}: {contract.RATE_INPUT.name} belongs to its first request"
             )
-        stream = self._streams[chunk.stream]
-        stream.used_s = _now_s()
-        return stream
+        open_stream.used_s = time.monotonic()
+        return open_stream
 
-    async def _take(self, stream: _Stream, chunk: Chunk) -> Arrays:
-        loop = asyncio.get_running_loop()
-        windows, tokens = await loop.run_in_executor(self._executor, self._prepare, stream, chunk)
+    def _take(self, stream: _Stream, chunk: Chunk) -> Arrays:
+        with self._decoding:
+            windows, tokens = self._prepare(stream, chunk)
         if tokens is not None:
-            stream.text = await self._models.embed_text(tokens)
+            [stream.text] = self._models.embed_text([tokens])
         if len(windows):
-            embedded = await self._models.embed_windows(windows)
+            embedded = self._models.encode_windows(windows)
             stream.embedding_sum += embedded.sum(axis=0, dtype=np.float64)
             stream.windows_heard += len(windows)
         if len(windows) or tokens is not None or stream.answer is None or chunk.end:
-            stream.answer = await self._classify(stream, chunk)
+            stream.answer = self._classify(stream, chunk)
         heard = np.array([[stream.windows_heard]], np.int64)
         return stream.answer | {contract.WINDOWS_OUTPUT.name: heard}
 
@@ -160,12 +177,12 @@ class Streams:
             tokens = self._preprocessor.tokenise(chunk.text)
         return windows, tokens
 
-    async def _classify(self, stream: _Stream, chunk: Chunk) -> Arrays:
+    def _classify(self, stream: _Stream, chunk: Chunk) -> Arrays:
         uses = self._manifest.modalities
         there: dict[Modality, Embedding | None] = {"audio": stream.audio, "text": stream.text}
         used = tuple(modality for modality in uses if there[modality] is not None)
         if used == uses or (used and self._manifest.accepts_missing_modality):
-            return await self._models.classify([(there["audio"], there["text"])], [used])
+            return self._models.classify([(there["audio"], there["text"])], [used])
         if chunk.end:
             missing = " and ".join(modality for modality in uses if modality not in used)
             raise InputError(
@@ -182,7 +199,3 @@ class Streams:
             ),
             contract.MODALITIES_OUTPUT.name: bytes_column([""]),
         }
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

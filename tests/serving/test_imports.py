@@ -8,7 +8,9 @@ import sys
 import hemogat.serving
 
 # Triton's Python backend alone can import it.
-INSIDE_TRITON = ("hemogat.serving.triton_host", "hemogat.serving.triton_responses")
+INSIDE_TRITON = tuple(
+    f"hemogat.serving.triton_{name}" for name in ("host", "requests", "responses")
+)
 HEAVY = ("torch", "transformers", "torch_geometric", "onnxruntime", "tritonclient")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tritonclient import grpc
 
 import hemogat
 from hemogat.errors import InputError, UnavailableError
@@ -24,6 +26,7 @@ from hemogat.serving.settings import RepositorySettings
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http")
 TOLERANCE = 1e-5
 IDLE_S = 2
+EXTRAS = {"RATE_HZ": "INT64", "TEXT": "BYTES"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,43 @@ def test_the_emotion_so_far_comes_with_each_second(server: TritonServer) -> None
     heard = [0 if answer is None else answer.windows for answer in answers]
     assert heard == [0, 1, 1, 2, 2, 3, 3]
     assert last.windows == 4
+
+
+def test_chunks_sent_without_waiting_are_taken_in_order(
+    server: TritonServer, pipeline: Pipeline, clip: Path
+) -> None:
+    samples, rate_hz = soundfile.read(clip, dtype="float32")
+    expected = pipeline(str(clip), "stop that")
+    heard: queue.Queue[tuple[grpc.InferResult | None, Exception | None]] = queue.Queue()
+    parts = np.array_split(samples, 40)
+    with grpc.InferenceServerClient(server.grpc_url) as client:
+        client.start_stream(lambda result, error: heard.put((result, error)))
+        for number, part in enumerate(parts):
+            inputs = [grpc.InferInput("SAMPLES", [1, len(part)], "FP32")]
+            inputs[0].set_data_from_numpy(part[None])
+            if number == 0:
+                inputs += [grpc.InferInput(name, [1, 1], kind) for name, kind in EXTRAS.items()]
+                inputs[1].set_data_from_numpy(np.array([[rate_hz]], np.int64))
+                inputs[2].set_data_from_numpy(np.array([[b"stop that"]], np.object_))
+            client.async_stream_infer(
+                "hemogat_stream",
+                inputs,
+                sequence_id=77,
+                sequence_start=number == 0,
+                sequence_end=number == len(parts) - 1,
+            )
+        answers = [heard.get(timeout=60) for _ in parts]
+        client.stop_stream()
+    assert not [error for _, error in answers if error is not None]
+    results = [result for result, _ in answers if result is not None]
+    windows = [result.as_numpy("WINDOWS").item() for result in results]
+    assert windows == sorted(windows)
+    np.testing.assert_allclose(
+        results[-1].as_numpy("PROBABILITIES")[0],
+        list(expected.probabilities.values()),
+        rtol=0,
+        atol=TOLERANCE,
+    )
 
 
 def test_int16_is_taken_as_what_a_file_holds(server: TritonServer, pipeline: Pipeline) -> None:
