@@ -41,6 +41,8 @@ class Findings:
         lines = list(self.notes)
         if self.rounds:
             lines.append(f"rounds taken, case by case: {', '.join(map(str, self.rounds))}")
+            if not any(figure.metric == "energy" for figure in self.figures):
+                lines.append("energy: not measured, as no counter can be read here")
         lines += wide_medians(self.figures)
         if self.unsettled:
             settled_not = "; ".join(self.unsettled)

@@ -94,8 +94,9 @@ def measure_gnn(
         place = folder / f"bank-{rows}"
         entries = _write(shapes, settings.engines, place, found, progress)
         found.add(measure_side_by_side(entries, side_by_side, progress))
+    origins = dict.fromkeys(variant.origin for variant in variants)
     return GnnReport(
-        title="GAT, GCN and GraphSAGE",
+        title=f"GAT, GCN and GraphSAGE: {', '.join(origins)}",
         settings=settings,
         notes=(*_method(variants, settings), *found.told()),
         figures=tuple(found.figures),

@@ -36,12 +36,13 @@ class Variant:
     """One kind of graph layer.
 
     ``encoders``: None where a run has none. ``accuracy``: estimates over seeds on the test split,
-    by figure; empty for random weights.
+    by figure; empty for random weights. ``origin``: the recipe's name.
     """
 
     shape: HeadShape
     encoders: EncodersCost | None
     accuracy: Mapping[str, Estimate]
+    origin: str = "base sizes"
 
     @property
     def gnn(self) -> Gnn:
@@ -104,7 +105,10 @@ def _of_run(run: RunDirectory, gnn: str) -> Variant:
         raise ConfigError(f"{run.path}: expected a run with {gnn}, found one with {found}")
     figures = evaluate_run(run).served.figures
     return Variant(
-        shape_of_run(run, head), _encoders_cost(run), {str(n): e for n, e in figures.items()}
+        shape_of_run(run, head),
+        _encoders_cost(run),
+        {str(n): e for n, e in figures.items()},
+        run.record.recipe.name,
     )
 
 
@@ -125,6 +129,7 @@ def _of_study(path: Path) -> list[Variant]:
             shape_of_run(run, run.record.recipe.head.model_copy(update={"gnn": gnn})),
             encoders,
             rows[gnn],
+            run.record.recipe.name,
         )
         for gnn in GNNS
         if gnn in rows

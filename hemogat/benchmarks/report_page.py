@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from hemogat.benchmarks.figure_tables import FigureTable, figure_tables
@@ -68,8 +69,7 @@ def write_page(reports: Sequence[BenchReport], path: Path, title: str | None = N
 def distinct_titles(reports: Sequence[BenchReport]) -> list[str]:
     """Return the reports' titles; of reports that share one, with what tells them apart.
 
-    That is the first setting in which all of them differ; else all settings in which any do; else
-    their number.
+    That is as few of their settings as do, else their number.
     """
     titles = [report.title for report in reports]
     for shared in {title for title in titles if titles.count(title) > 1}:
@@ -81,17 +81,20 @@ def distinct_titles(reports: Sequence[BenchReport]) -> list[str]:
 
 def _apart(reports: Sequence[BenchReport]) -> list[str]:
     settings = [flat_settings(report.settings) for report in reports]
-    names = dict.fromkeys(name for each in settings for name in each)
-    values = {name: [told(each.get(name)) for each in settings] for name in names}
-    differing = [name for name in names if len(set(values[name])) > 1]
-    each_alone = [name for name in differing if len(set(values[name])) == len(reports)]
-    chosen = each_alone[:1] or differing
-    found = [
-        ", ".join(f"{name.replace('_', ' ')} {values[name][n]}" for name in chosen)
-        for n in range(len(reports))
-    ]
-    if len(set(found)) == len(reports):
-        return found
+    values = {
+        name: [told(each.get(name)) for each in settings]
+        for name in dict.fromkeys(name for each in settings for name in each)
+    }
+    differing = [name for name, found in values.items() if len(set(found)) > 1]
+
+    def told_by(names: Iterable[str]) -> list[str]:
+        each = [[f"{name.replace('_', ' ')} {value}" for value in values[name]] for name in names]
+        return [", ".join(parts) for parts in zip(*each, strict=True)]
+
+    for size in range(1, len(reports)):  # so many settings tell so many and one apart, if any do
+        ways = [told_by(names) for names in combinations(differing, size)]
+        if enough := [found for found in ways if len(set(found)) == len(reports)]:
+            return min(enough, key=lambda found: sum(map(len, found)))
     return [f"{n} of {len(reports)}" for n in range(1, len(reports) + 1)]
 
 

@@ -21,6 +21,7 @@ from hemogat.benchmarks.runners import (
 )
 from hemogat.benchmarks.targets import COMPONENTS, Case, HeadTarget, RunTarget
 from hemogat.benchmarks.worker_protocol import Opened
+from hemogat.contract import MODALITIES
 from hemogat.data.audio import cut_windows, decode_audio
 from hemogat.data.text import TextTokenizer
 from hemogat.errors import ConfigError, IncompleteError
@@ -64,8 +65,8 @@ class RunRunner:
         self._dims = Dims(
             audio=train.embeddings.audio.shape[1], text=train.embeddings.text.shape[1]
         )
-        # A run imported from a checkpoint may have no encoders.
-        with_encoders = (run.path / "audio_encoder").is_dir()
+        # A run imported from a checkpoint may have no encoders, one of a single modality has one.
+        with_encoders = all((run.path / f"{m}_encoder").is_dir() for m in MODALITIES)
         modules: dict[str, nn.Module] = {"fusion": head}
         files = {head_path(run.path, FULL, run.record.best_seed)}
         if with_encoders:

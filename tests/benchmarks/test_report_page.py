@@ -183,7 +183,7 @@ def test_reports_of_one_title_are_told_apart(report: BenchReport) -> None:
             of("Cost", nodes=2610, bank_rows=4407),
         ),
         *(of("Twice", a=1), of("Twice", a=1)),
-        *(of("Both", a=1, b=1), of("Both", a=1, b=2), of("Both", a=2, b=2)),
+        *(of("Both", c="x" * 9, a=1, b=1), of("Both", a=1, b=2), of("Both", a=2, b=2)),
     ]
     assert distinct_titles(reports) == [
         *("Cost (nodes 551)", "Load", "Cost (nodes 2610)"),
