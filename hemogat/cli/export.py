@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -16,17 +18,37 @@ if TYPE_CHECKING:
     from hemogat.runtime.parity_report import ParityReport
 
 
+def _known(choices: tuple[str, ...]) -> Callable[[list[str] | None], list[str] | None]:
+    def check(given: list[str] | None) -> list[str] | None:
+        for value in given or ():
+            if value not in choices:
+                raise typer.BadParameter(f"expected {', '.join(choices)}, found {value!r}")
+        return given
+
+    return check
+
+
 def export(
     run: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="Run directory.", show_default="latest run")
     ] = None,
     engine: Annotated[
-        Engine | None,
-        typer.Option(help="What will execute the graphs.", show_default="onnx"),
+        list[str] | None,
+        typer.Option(
+            callback=_known(get_args(Engine)),
+            metavar="|".join(get_args(Engine)),
+            help="What will execute the graphs; repeatable.",
+            show_default="onnx",
+        ),
     ] = None,
     precision: Annotated[
-        Precision | None,
-        typer.Option(help="Number type of weights and activations.", show_default="fp32"),
+        list[str] | None,
+        typer.Option(
+            callback=_known(get_args(Precision)),
+            metavar="|".join(get_args(Precision)),
+            help="Number type of weights and activations; repeatable, for every engine.",
+            show_default="fp32",
+        ),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -62,13 +84,16 @@ def export(
     The exported graphs must give what the torch reference gives on real
     utterances, decisions included; otherwise no engine is written, only a
     report. A bundle of the same run keeps its other engines; one of another
-    run is replaced.
+    run is replaced. Of several engines and precisions every combination is
+    exported, one after the other; the first that fails ends it.
     """
     from hemogat.progress import Progress
     from hemogat.workspace import default_bundle, find_latest
 
-    config = _config(recipe, engine, precision, device)
-    config = config.model_copy(update={"gather": config.gather or gather})
+    configs = [
+        config.model_copy(update={"gather": config.gather or gather})
+        for config in _configs(recipe, engine or [], precision or [], device)
+    ]
     if run is None:
         run = find_latest("run.json")
         remark(f"latest run: {run}")
@@ -78,29 +103,42 @@ def export(
 
     if out is None:
         out = default_bundle(RunDirectory.open(run).record.recipe.name)
-    report = export_run(run, out, config, Progress(visible=True), inputs=inputs)
-    if as_json:
-        print_json(
+    reports = []
+    for config in configs:
+        report = export_run(run, out, config, Progress(visible=True), inputs=inputs)
+        if not as_json:
+            _print_parity(report.bundle, report.target, report.parity)
+        reports.append(
             {
                 "bundle": str(report.bundle),
                 "target": report.target,
                 "parity": report.parity.model_dump(mode="json"),
             }
         )
-    else:
-        _print_parity(report.bundle, report.target, report.parity)
+    if as_json:
+        print_json(reports[0] if len(reports) == 1 else reports)
 
 
-def _config(
-    recipe: Path | None, engine: str | None, precision: str | None, device: str | None = None
-) -> ExportConfig:
+def _configs(
+    recipe: Path | None,
+    engines: Sequence[str],
+    precisions: Sequence[str],
+    device: str | None = None,
+) -> list[ExportConfig]:
+    """Return what to export: the recipe's target, or every combination of the options."""
     from hemogat.config import load_settings, parse_settings
     from hemogat.export_config import ExportConfig
 
     config = load_settings(ExportConfig, recipe) if recipe else ExportConfig()
-    chosen = {"engine": engine, "precision": precision, "device": device}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return parse_settings(ExportConfig, config.model_dump() | given, source="options")
+    settings = config.model_dump() | ({} if device is None else {"device": device})
+    return [
+        parse_settings(
+            ExportConfig, settings | {"engine": engine, "precision": precision}, source="options"
+        )
+        for engine, precision in product(
+            engines or [config.engine], precisions or [config.precision]
+        )
+    ]
 
 
 def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:

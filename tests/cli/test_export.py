@@ -51,10 +51,24 @@ def test_refusals(refused: Callable[..., str], workspace: Path, tmp_path: Path) 
 
 
 def test_an_option_goes_before_the_recipe(tmp_path: Path) -> None:
-    from hemogat.cli.export import _config
+    from hemogat.cli.export import _configs
 
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("{opset: 21, parity: {max_flip_rate: 0.1}}")
-    config = _config(recipe, "onnx", None)
+    (config,) = _configs(recipe, ["onnx"], [])
     assert (config.opset, config.limits.max_flip_rate) == (21, 0.1)
     assert (config.engine, config.precision) == ("onnx", "fp32")
+
+
+def test_every_combination_is_exported() -> None:
+    from hemogat.cli.export import _configs
+
+    configs = _configs(None, ["onnx", "openvino"], ["fp32", "int8"])
+    assert [(c.engine, c.precision) for c in configs] == [
+        ("onnx", "fp32"),
+        ("onnx", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
+    ]
+    (config,) = _configs(None, [], [], "cuda:1")
+    assert (config.engine, config.precision, config.device) == ("onnx", "fp32", "cuda:1")
