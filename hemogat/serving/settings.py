@@ -63,7 +63,7 @@ class RepositorySettings(Settings):
     explain: bool = False
     max_in_flight: PositiveInt = 16
     max_waiting: PositiveInt = 256
-    max_wait_ms: PositiveInt = 1000
+    max_wait_ms: PositiveInt = 500
     timeout_ms: PositiveInt = 30_000
     max_rows: PositiveInt = 16  # utterances in one request
     max_streams: PositiveInt = 256  # open at a time, for each process of the stream model
