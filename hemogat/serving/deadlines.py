@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 _CHECKS = 100  # while the time of one item runs
+_CHECK_S = 0.01  # at least
 
 ItemT = TypeVar("ItemT", bound=Hashable)
 
@@ -17,7 +18,7 @@ class Deadlines(Generic[ItemT]):
     """Hands each item out once: to who is done with it, or, too late, to ``give_up``.
 
     For any threads. All items have the same time, so that the oldest is due first; one is given up
-    at most a hundredth of that time late.
+    at most a hundredth of that time late, or 10 ms if that is more.
 
     Args:
         timeout_s: the time of each item.
@@ -50,15 +51,18 @@ class Deadlines(Generic[ItemT]):
         return item in self._due_s
 
     def take(self, item: ItemT) -> bool:
-        """Say whether the item is still there, and remove it."""
+        """Remove the item; say whether it was there, and in time. If it was late, give it up."""
         with self._lock:
-            return self._due_s.pop(item, None) is not None
+            due_s = self._due_s.pop(item, None)
+        in_time = due_s is not None and time.monotonic() < due_s
+        if due_s is not None and not in_time:
+            self._give_up(item)
+        return in_time
 
     def _watch(self) -> None:
-        while not self._stopping.wait(self._timeout_s / _CHECKS):
+        while not self._stopping.wait(max(self._timeout_s / _CHECKS, _CHECK_S)):
             for item in self._late():
-                if self.take(item):
-                    self._give_up(item)
+                self.take(item)
 
     def _late(self) -> list[ItemT]:
         now_s = time.monotonic()

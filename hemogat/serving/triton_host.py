@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -37,7 +38,7 @@ from hemogat.serving.settings import (
 from hemogat.serving.triton_engine import open_model, run_requests, threads_per_instance
 from hemogat.serving.triton_entry import Entry, Row
 from hemogat.serving.triton_metrics import RequestMetrics
-from hemogat.serving.triton_requests import chunk_of, input_of, rows_of
+from hemogat.serving.triton_requests import chunk_of, input_of, rows_of, stream_id_of
 from hemogat.serving.triton_responses import (
     error_response,
     invalid,
@@ -120,6 +121,9 @@ class RequestHost(ABC, Generic[RequestT]):
     def _answer_one(self, request: RequestT) -> Arrays:
         """Return the outputs by name."""
 
+    def _refused(self, request: Any) -> None:
+        """Take note that a request was not let in."""
+
     def _submit(self, arrival: _Arrival[RequestT]) -> None:
         """Have a thread answer, sooner or later."""
         self._working.submit(self._answer, arrival)
@@ -129,6 +133,7 @@ class RequestHost(ABC, Generic[RequestT]):
         for request in requests:
             sender = request.get_response_sender()
             if refusal := self._admission.enter():
+                self._refused(request)
                 self._refusing.submit(self._finish, sender, overloaded(refusal), 0.0)
                 continue
             try:
@@ -225,6 +230,12 @@ class StreamHost(RequestHost[Chunk]):
 
     def _answer_one(self, request: Chunk) -> Arrays:
         return self._streams.answer(request)
+
+    def _refused(self, request: Any) -> None:
+        with suppress(InputError):
+            stream = stream_id_of(request)
+            # Behind the chunks that are still to be taken in: without this one it is not whole.
+            self._lanes.submit(stream, partial(self._streams.forget, stream))
 
     def _submit(self, arrival: _Arrival[Chunk]) -> None:
         self._lanes.submit(arrival.request.stream, partial(self._answer, arrival))

@@ -36,7 +36,7 @@ def chunk_of(request: Any) -> Chunk:
     if samples is None:  # Triton counts the inputs; with an optional one, the number fits
         raise InputError(f"stream: {contract.SAMPLES_INPUT.name} is missing; send samples")
     return Chunk(
-        _stream_id(request),
+        stream_id_of(request),
         start=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
         end=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
         samples=samples.as_numpy().reshape(-1),
@@ -45,7 +45,8 @@ def chunk_of(request: Any) -> Chunk:
     )
 
 
-def _stream_id(request: Any) -> StreamId:
+def stream_id_of(request: Any) -> StreamId:
+    """Return the stream that a request belongs to; raises InputError where none can be told."""
     try:
         stream: StreamId = request.correlation_id()
     except UnicodeDecodeError as error:  # over HTTP, Triton lets any bytes through

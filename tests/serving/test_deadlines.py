@@ -35,3 +35,12 @@ def test_each_is_taken_once() -> None:
     deadlines.add(1)
     assert deadlines.take(1)
     assert not deadlines.take(1)
+
+
+def test_what_comes_too_late_is_given_up_then() -> None:
+    given_up: list[str] = []
+    deadlines = Deadlines(0.01, given_up.append)  # nobody watches
+    deadlines.add("late")
+    time.sleep(0.02)
+    assert not deadlines.take("late")
+    assert given_up == ["late"]

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tritonclient import grpc
 
 import hemogat
@@ -95,31 +96,32 @@ def test_the_emotion_so_far_comes_with_each_second(server: TritonServer) -> None
     assert last.windows == 4
 
 
-def test_chunks_sent_without_waiting_are_taken_in_order(
-    server: TritonServer, pipeline: Pipeline, clip: Path
-) -> None:
-    samples, rate_hz = soundfile.read(clip, dtype="float32")
-    expected = pipeline(str(clip), "stop that")
+def play_without_waiting(
+    server: TritonServer, samples: NDArray[np.float32], rate_hz: int, pieces: int
+) -> list[tuple[grpc.InferResult | None, Exception | None]]:
     heard: queue.Queue[tuple[grpc.InferResult | None, Exception | None]] = queue.Queue()
-    parts = np.array_split(samples, 40)
     with grpc.InferenceServerClient(server.grpc_url) as client:
         client.start_stream(lambda result, error: heard.put((result, error)))
-        for number, part in enumerate(parts):
+        for number, part in enumerate(np.array_split(samples, pieces)):
             inputs = [grpc.InferInput("SAMPLES", [1, len(part)], "FP32")]
             inputs[0].set_data_from_numpy(part[None])
             if number == 0:
                 inputs += [grpc.InferInput(name, [1, 1], kind) for name, kind in EXTRAS.items()]
                 inputs[1].set_data_from_numpy(np.array([[rate_hz]], np.int64))
                 inputs[2].set_data_from_numpy(np.array([[b"stop that"]], np.object_))
-            client.async_stream_infer(
-                "hemogat_stream",
-                inputs,
-                sequence_id=77,
-                sequence_start=number == 0,
-                sequence_end=number == len(parts) - 1,
-            )
-        answers = [heard.get(timeout=60) for _ in parts]
+            place = {"sequence_start": number == 0, "sequence_end": number == pieces - 1}
+            client.async_stream_infer("hemogat_stream", inputs, sequence_id=77, **place)
+        answers = [heard.get(timeout=60) for _ in range(pieces)]
         client.stop_stream()
+    return answers
+
+
+def test_chunks_sent_without_waiting_are_taken_in_order(
+    server: TritonServer, pipeline: Pipeline, clip: Path
+) -> None:
+    samples, rate_hz = soundfile.read(clip, dtype="float32")
+    expected = pipeline(str(clip), "stop that")
+    answers = play_without_waiting(server, samples, rate_hz, 40)
     assert not [error for _, error in answers if error is not None]
     results = [result for result, _ in answers if result is not None]
     windows = [result.as_numpy("WINDOWS").item() for result in results]
@@ -130,6 +132,21 @@ def test_chunks_sent_without_waiting_are_taken_in_order(
         rtol=0,
         atol=TOLERANCE,
     )
+
+
+def test_a_chunk_that_is_refused_ends_its_stream(
+    tiny_bundle: Path, tmp_path: Path, clip: Path
+) -> None:
+    samples, rate_hz = soundfile.read(clip, dtype="float32")
+    narrow = RepositorySettings(max_in_flight=1, max_waiting=1)
+    with TritonServer(write_repository(tiny_bundle, tmp_path / "models", narrow)) as running:
+        answers = play_without_waiting(running, samples, rate_hz, 200)
+        last = play_without_waiting(running, samples, rate_hz, 1)
+    refused = [number for number, (_, error) in enumerate(answers) if error is not None]
+    # What follows the first refusal is refused as well, or belongs to no stream.
+    assert refused == list(range(refused[0], len(answers)))
+    assert "requests are waiting" in str(answers[refused[0]][1])
+    assert last[0][1] is None
 
 
 def test_int16_is_taken_as_what_a_file_holds(server: TritonServer, pipeline: Pipeline) -> None:
