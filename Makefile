@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test bench bench-peers bench-readme lint audit format wheel soak fuzz clean
+.PHONY: demo demo-bundle test bench bench-peers bench-page bench-readme lint audit format wheel soak fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -33,6 +33,11 @@ bench: $(VENV)/.dev
 bench-peers: $(VENV)/.dev
 	$(BIN)/python benchmarks/peers/prepare.py
 	$(BIN)/python benchmarks/peers/measure.py --out $(BENCH_OUT)/peers/base
+
+# One page of all committed reports.
+bench-page: $(VENV)/.dev
+	$(BIN)/hemogat bench report $$(grep -l '"schema_version": 2' benchmarks/results/*.json) \
+	  --title "HemoGAT: measurements" --out benchmarks/results/report-amd-epyc-2c.html
 
 bench-readme: $(VENV)/.dev
 	$(BIN)/python benchmarks/readme_tables.py

@@ -21,27 +21,48 @@ def test_the_readme_is_current() -> None:
     assert text.count("<!-- /bench -->") == len(marks)
 
 
+def figure(target: str, metric: str, value: float, **axes: str | int) -> dict[str, Any]:
+    low, high = 0.99 * value, 1.01 * value
+    return {
+        "target": target, "metric": metric, "value": value, "low": low, "high": high, "axes": axes
+    }  # fmt: skip
+
+
+def timed(target: str, scale: float) -> list[dict[str, Any]]:
+    """Both encoders: 100 and 40 ms at scale 1, 150 ms with 128 tokens."""
+    return [
+        figure(target, "p50", 100 * scale, component="audio_encoder"),
+        figure(target, "p50", 40 * scale, component="text_encoder", tokens=16),
+        figure(target, "p50", 150 * scale, component="text_encoder", tokens=128),
+        figure(target, "size", 700.4),
+        figure(target, "peak_memory", 1500.2, gnn="gat"),
+    ]
+
+
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A results folder with what the tables read, of round numbers."""
-    machine = {"cpu": "Some CPU", "cores": 2}
-    (tmp_path / "meld-text.json").write_text((readme_tables.RESULTS / "meld-text.json").read_text())
-    names = ("torch eager fp32, 16 tokens", "OpenVINO int8")
-    engines: dict[str, Any] = {
-        "environment": machine,
-        "settings": {"bank_rows": 4407},
-        "engines": [
-            {
-                "name": name,
-                "stages": {"end_to_end": {"p50_ms": ms}, "fusion": {"p50_ms": ms / 50}},
-                "size_mib": None if name.startswith("torch") else 270.4,
-                "peak_memory_mib": None,
-            }
-            for name, ms in zip(names, (200.0, 40.0), strict=True)
-        ],
-        "transductive": {"nodes": 4408, "authors_total": {"p50_ms": 8000.0}},
-    }
-    (tmp_path / "engines-base-some-cpu-2c.json").write_text(json.dumps(engines))
+    environment = {"cpu": "Some CPU", "cores": 2}
+    peers = [
+        *timed("transformers eager", 1),
+        *timed("hemogat onnx-fp32", 0.5),
+        figure("hemogat onnx-fp32", "p50", 3.5, component="fusion"),
+        figure("authors' way", "p50", 5000, component="fusion", bank_rows=4407),
+        figure("authors' way", "mean", 5000, component="fusion", bank_rows=4407),
+    ]
+    layers = [
+        figure("model", "weighted_f1", 60.0, gnn="gat"),
+        figure("model", "accuracy", 62.0, gnn="gat"),
+        figure("model", "head_parameters", 5e5, gnn="gat"),
+        figure("model", "inductive_macs", 1.5e9, gnn="gat"),
+        figure("onnx-int8", "p50", 0.512, gnn="gat", component="fusion"),
+    ]
+    for name, figures, others in (
+        ("peers-base-some-cpu-2c", peers, 0.01),
+        ("gnn-meld-text-some-cpu", layers, 0.37),
+    ):
+        report = {"environment": environment, "figures": figures, "other_cpu_share": others}
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
     monkeypatch.setattr(readme_tables, "RESULTS", tmp_path)
     return tmp_path
 
@@ -51,11 +72,15 @@ def test_how_fast_how_big_how_accurate_against_whom_on_what(results: Path) -> No
     assert text.startswith("before\n<!-- bench:base-sizes -->\n| ")
     assert text.endswith("<!-- /bench -->\nafter\n")
     assert "old" not in text
-    assert "| OpenVINO int8 | 40 | 5.0 | 0.800 | 270 |  |" in text
-    assert "| torch eager fp32, 16 tokens | 200 | 1.0 | 4 |  |  |" in text
-    assert "a new graph of 4,408 nodes per utterance |  |  | 8,000 |" in text
+    assert "a new graph each time | 250 | 0.6 | 5,000 | 5,250 |  |  |" in text
+    assert "| transformers eager | 140 | 1.0 |  |  | 700 | 1,500 |" in text
+    assert "| hemogat onnx-fp32 | 70 | 2.0 | 3.50 | 74 | 700 | 1,500 |" in text
+    assert "a bank of 4,407 utterances" in text
     assert "Some CPU, 2 cores" in text
-    assert "59.9 ± 0.2 weighted F1" in text
+    assert "onnx-int8, ms |" in text
+    assert "| GAT | 60.0 ± 0.6 | 62.0 ± 0.6 | 0.50 | 1.50 | 0.51 |" in text
+    assert text.count("while other work took") == 1
+    assert "ms: bank search and head, while other work took 37 % of the machine;" in text
     assert readme_tables.render(text) == text
 
 
