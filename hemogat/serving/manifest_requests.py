@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
 
 from hemogat.config import Settings
 from hemogat.contract import Modality
 from hemogat.data.manifest import Row
 from hemogat.errors import InputError
+from hemogat.files import write_atomic
 from hemogat.progress import Progress, Stage
 from hemogat.runtime.prediction_rows import (
     ManifestPredictions,
@@ -115,7 +117,7 @@ class _Work:
             self.answers = _read_journal(journal, heading)
             self._stage.advance(len(self.answers))
             waiting = iter([row for row in self._rows if row.id not in self.answers])
-            with _open_journal(journal, heading, self.answers) as file:
+            with _Journal(journal, heading, self.answers.values()) as file:
                 workers = [
                     asyncio.create_task(self._work(client, waiting, file))
                     for _ in range(concurrency)
@@ -126,7 +128,7 @@ class _Work:
                     for worker in workers:
                         worker.cancel()
 
-    async def _work(self, client: AsyncClient, waiting: Iterator[Row], journal: TextIO) -> None:
+    async def _work(self, client: AsyncClient, waiting: Iterator[Row], journal: _Journal) -> None:
         for row in waiting:
             try:
                 audio, text, name = row_inputs(row, self._manifest, self.labels)
@@ -143,21 +145,43 @@ class _Work:
                     modalities=answer.modalities,
                 )
                 self.answers[row.id] = entry
-                _append(journal, entry)
+                journal.append(entry)
             self._stage.advance()
 
 
-def _append(journal: TextIO, line: Settings) -> None:
-    journal.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n")
-    journal.flush()
+class _Journal:
+    """A file of lines, each there as a whole or not at all."""
+
+    def __init__(self, path: Path, heading: _Heading, answers: Iterable[_Entry]) -> None:
+        # What is known is written anew, without a line that a crash cut short.
+        write_atomic(path, b"".join(_line(known) for known in (heading, *answers)))
+        self._file = path.open("ab", buffering=0)
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def append(self, entry: _Entry) -> None:
+        """Add a line; a disk that is full leaves none of it."""
+        end = self._file.seek(0, os.SEEK_END)
+        rest = _line(entry)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise OSError(error.errno, error.strerror, self._file.name) from error
 
 
-def _open_journal(path: Path, heading: _Heading, answers: dict[str, _Entry]) -> TextIO:
-    """Write what is known anew, without a line that a crash cut short; stay open for more."""
-    file = path.open("w", encoding="utf-8")
-    for line in (heading, *answers.values()):
-        _append(file, line)
-    return file
+def _line(line: Settings) -> bytes:
+    return (json.dumps(line.model_dump(mode="json"), ensure_ascii=False) + "\n").encode()
 
 
 def _read_journal(path: Path, heading: _Heading) -> dict[str, _Entry]:

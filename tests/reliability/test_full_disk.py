@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from hemogat.export_config import ExportConfig
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.manifest_prediction import predict_manifest
 from hemogat.runtime.pipeline import Pipeline
+from hemogat.serving.client import Client
+from hemogat.serving.manifest_requests import predict_manifest_served
+from hemogat.serving.repository import write_repository
+from hemogat.serving.server import TritonServer
 from hemogat.training.run_directory import RECORD_FILE
 from hemogat.training.train import train
 
@@ -81,3 +86,35 @@ def test_files_that_do_not_fit_leave_the_old_ones(
     (disk / "filling").unlink()
     write_manifest(out, [utterance])
     assert "hi" in out.read_text()
+
+
+def test_answers_of_a_server_that_no_longer_fit_are_asked_for_again(
+    tiny_bundle: Path, tiny_manifest: Path, tmp_path: Path, small_disk: Disk
+) -> None:
+    rows = len(tiny_manifest.read_text().splitlines()) - 1
+    disk = small_disk(8)  # half of it less than the journal of all answers
+    out, journal = disk / "predictions.csv", disk / "predictions.csv.partial"
+    with TritonServer(write_repository(tiny_bundle, tmp_path / "models")) as server:
+
+        def predict() -> None:
+            predict_manifest_served(server.grpc_url, tiny_manifest, out, concurrency=4)
+
+        (disk / "filling").write_bytes(bytes(4096))
+        with pytest.raises(OSError, match="No space left") as caught:
+            predict()
+        assert caught.value.filename == str(journal)
+        known = journal.read_text().splitlines()[1:]
+        assert 0 < len(known) < rows
+        assert all("label" in json.loads(line) for line in known)
+        subprocess.run(["mount", "-o", "remount,size=1M", disk], check=True)
+        answered = requests_of(server)
+        predict()
+        assert requests_of(server) - answered == rows - len(known)
+    assert len(out.read_text().splitlines()) == rows + 1
+    assert sorted(path.name for path in disk.iterdir()) == ["filling", "predictions.csv"]
+
+
+def requests_of(server: TritonServer) -> int:
+    """Return how many requests the entry model has had."""
+    with Client(server.grpc_url) as client:
+        return int(client.statistics()["hemogat"].requests)
