@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hemogat.contract import Modality
 from hemogat.data.audio import cut_windows
 from hemogat.data.text import batch_tokens
 from hemogat.export.parity import Reference, ReferenceAnswers
@@ -17,7 +16,7 @@ from hemogat.runtime.engine_session import Arrays
 from hemogat.training.preparation import PreparedRow
 
 Run = Callable[[Arrays], Arrays]  # what runs a candidate graph
-Judge = Callable[[Run], Sequence[bool]]  # of each decision, whether it is kept
+Judge = Callable[[Run], Sequence[bool]]
 _AT_ONCE = 32
 _MOST = 128  # utterances to ask: quantisation asks again for every layer that it ranks
 
@@ -28,11 +27,10 @@ def encoder_judges(
     expected: ReferenceAnswers,
     window_samples: int,
 ) -> dict[GraphName, Judge]:
-    """Return, for each encoder, what says of every decision whether it is kept.
+    """Return, for each encoder, what says of every utterance whether its decision is kept.
 
     The candidate encodes; the other modality and the head are the reference's, so that a flip is
-    the candidate's own. Of many utterances, :data:`_MOST` are asked, spread over ``rows``: as they
-    are, and where the model answers such requests again with the other modality hidden.
+    the candidate's own. Of many utterances, :data:`_MOST` are asked, spread over ``rows``.
     """
     count = min(len(rows), _MOST)
     chosen = [n * len(rows) // count for n in range(count)]
@@ -45,7 +43,7 @@ def encoder_judges(
         if row.samples is not None
     }
 
-    def judge_audio(run: Run) -> Sequence[bool]:
+    def audio(run: Run) -> Sequence[bool]:
         found = embeddings.audio.clone()
         windows = np.concatenate([*cut.values()])
         encoded = np.concatenate(
@@ -57,9 +55,9 @@ def encoder_judges(
         bounds = np.cumsum([len(part) for part in cut.values()])[:-1]
         for number, part in zip(cut, np.split(encoded, bounds), strict=True):
             found[number] = torch.from_numpy(part.mean(axis=0))
-        return kept(found, embeddings.text, hidden="text")
+        return kept(found, embeddings.text)
 
-    def judge_text(run: Run) -> Sequence[bool]:
+    def text(run: Run) -> Sequence[bool]:
         found = embeddings.text.clone()
         numbers = [number for number, row in enumerate(rows) if row.tokens is not None]
         tokens = [row.tokens for row in rows if row.tokens is not None]
@@ -69,20 +67,15 @@ def encoder_judges(
                 feeds = {"input_ids": input_ids[part], "attention_mask": attention_mask[part]}
                 encoded = run(feeds)["text_embedding"]
                 found[[numbers[p] for p in positions[part]]] = torch.from_numpy(encoded)
-        return kept(embeddings.audio, found, hidden="audio")
+        return kept(embeddings.audio, found)
 
     @torch.no_grad()
-    def kept(audio: Tensor, text: Tensor, hidden: Modality) -> Sequence[bool]:
-        ways = [(embeddings.present, logits)]
-        if hidden in expected.hidden:
-            alone = expected.hidden[hidden]
-            ways.append((alone.embeddings.present[chosen], alone.logits[chosen]))
-        same: list[bool] = []
-        for present, wanted in ways:
-            decided = reference.head(audio, text, present).logits.argmax(dim=1).numpy()
-            same += np.equal(decided, wanted.argmax(axis=1)).tolist()
+    def kept(audio_embedding: Tensor, text_embedding: Tensor) -> Sequence[bool]:
+        output = reference.head(audio_embedding, text_embedding, embeddings.present)
+        decided = output.logits.argmax(dim=1).numpy()
+        same: list[bool] = np.equal(decided, logits.argmax(axis=1)).tolist()
         return same
 
-    judges: dict[GraphName, Judge] = {"audio_encoder": judge_audio, "text_encoder": judge_text}
+    judges: dict[GraphName, Judge] = {"audio_encoder": audio, "text_encoder": text}
     reads = reference.head.head.uses
     return {graph: j for graph, j in judges.items() if graph.removesuffix("_encoder") in reads}

@@ -97,7 +97,7 @@ def quantise_accuracy_aware(
         onnx_path: as for :func:`convert`.
         folder: as for :func:`convert`.
         calibration: as for :func:`convert`; the ranking runs on the same inputs.
-        judge: called with candidates; says of each decision whether it is kept.
+        judge: called with candidates; says of each utterance whether its decision is kept.
         max_flip_rate: share of the decisions that may flip.
 
     Raises:
