@@ -1,6 +1,9 @@
 """What the benchmarks of a single modality share: heads over seeds, with a graph and without.
 
-``WORK`` keeps the encoder and the embeddings, so that a second run trains heads only.
+``WORK`` keeps the encoder and the embeddings, so that a second run trains heads only. The
+differences between heads, paired by seed, are computed anew in results that are there by
+
+    python benchmarks/one_modality.py FILE.json ...
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,10 +28,12 @@ from hemogat.files import folder_written_whole, write_atomic
 from hemogat.model.bank import Embeddings
 from hemogat.progress import Progress
 from hemogat.training.evaluation import evaluate_run
-from hemogat.training.evaluation_record import Evaluation
+from hemogat.training.evaluation_record import CONTROL, Evaluation
 from hemogat.training.features import NOT_READ_DIM
 from hemogat.training.head_names import FULL
 from hemogat.training.head_training import HeadGraphs, train_head
+from hemogat.training.intervals import Estimate, estimate
+from hemogat.training.metrics import Figure
 from hemogat.training.preparation import PreparedRow
 from hemogat.training.run_directory import (
     RECORD_FILE,
@@ -44,6 +50,23 @@ from hemogat.versions import installed_versions
 PACKAGES = ("hemogat", "torch", "transformers", "numpy")
 ENCODER, EMBEDDINGS, FACTS = "encoder", "embeddings.safetensors", "facts.json"
 TOKENIZER = "tokenizer.json"
+
+PLAIN, LABELLED = "plain_messages", "labels_in_messages"
+COMPARED: tuple[Figure, ...] = ("weighted_f1", "accuracy", "unweighted_accuracy")
+_Row = tuple[str, str, str]  # messages, head, graph
+_BANK, _SELF_LOOP, _NO_GNN = (
+    (PLAIN, FULL, "inductive"),
+    (PLAIN, FULL, "self_loop"),
+    (PLAIN, CONTROL, "inductive"),
+)
+# What changes if the graph layers, the neighbours, and the labels in the messages are added.
+PAIRS: dict[str, tuple[_Row, _Row]] = {
+    "bank minus no_gnn": (_BANK, _NO_GNN),
+    "self_loop minus no_gnn": (_SELF_LOOP, _NO_GNN),
+    "bank minus self_loop": (_BANK, _SELF_LOOP),
+    "bank minus transductive": (_BANK, (PLAIN, FULL, "transductive")),
+    "bank with labels minus bank": ((LABELLED, FULL, "inductive"), _BANK),
+}
 
 MakeCorpus = Callable[[Path, Path, Recipe], Manifest]  # from the data, written to the second path
 # Trains the encoder, stores it in the folder, returns every utterance's embedding and facts.
@@ -80,6 +103,7 @@ def run(
     report = result(Path(script).name, recipe, corpus, facts, evaluations)
     write_atomic(given.out, json.dumps(report, indent=1) + "\n")
     print(table(evaluations))
+    print(pairs_table(paired_differences(evaluations)))
 
 
 def embeddings_of(modality: Modality, embedded: Tensor) -> Embeddings:
@@ -160,7 +184,7 @@ def with_and_without_labels(
 ) -> dict[str, Evaluation]:
     """Evaluate heads on the test split, with messages that carry labels and with plain ones."""
     found = {}
-    for name, labels in (("plain_messages", False), ("labels_in_messages", True)):
+    for name, labels in ((PLAIN, False), (LABELLED, True)):
         graph = recipe.graph.model_copy(update={"labels": labels})
         chosen = recipe.model_copy(update={"graph": graph})
         run = train_heads(chosen, corpus, embeddings, work / ENCODER, work / name, progress)
@@ -186,6 +210,67 @@ def table(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(lines)
 
 
+def paired_differences(evaluations: dict[str, Evaluation]) -> dict[str, dict[Figure, Estimate]]:
+    """Return the difference of each pair of rows, seed by seed, with its interval."""
+    found = {
+        (messages, row.head, row.graph): row.figures
+        for messages, evaluation in evaluations.items()
+        for row in evaluation.rows
+    }
+    best = {name: e.seeds.index(e.best_seed) for name, e in evaluations.items()}
+    return {
+        name: {
+            figure: estimate(
+                [
+                    a - b
+                    for a, b in zip(
+                        found[one][figure].values, found[other][figure].values, strict=True
+                    )
+                ],
+                best[one[0]],
+            )
+            for figure in COMPARED
+        }
+        for name, (one, other) in PAIRS.items()
+    }
+
+
+def pairs_table(pairs: dict[str, dict[Figure, Estimate]]) -> str:
+    """Return a Markdown table, points: mean and 95 % t-interval of the paired differences."""
+    lines = ["| paired by seed | weighted F1 | accuracy (WA) | UA |", "|---|---|---|---|"]
+    for name, figures in pairs.items():
+        cells = [_points(figures[figure]) for figure in COMPARED]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _points(difference: Estimate) -> str:
+    mean = f"{100 * difference.mean:+.2f}"
+    if difference.low is None or difference.high is None:
+        return mean
+    return f"{mean} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
+
+
+def recompute(path: Path) -> str:
+    """Write the paired differences of a result into it, from its own figures; return them."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    evaluations = {
+        name: Evaluation.model_validate(found) for name, found in report["evaluation"].items()
+    }
+    pairs = paired_differences(evaluations)
+    write_atomic(path, json.dumps(report | _as_json(pairs), indent=1) + "\n")
+    return pairs_table(pairs)
+
+
+def _as_json(pairs: dict[str, dict[Figure, Estimate]]) -> dict[str, object]:
+    return {
+        "paired": {
+            name: {figure: found.model_dump(mode="json") for figure, found in figures.items()}
+            for name, figures in pairs.items()
+        }
+    }
+
+
 def result(
     script: str,
     recipe: Recipe,
@@ -204,4 +289,10 @@ def result(
         "recipe": recipe.model_dump(mode="json"),
         "encoder": encoder,
         "evaluation": {name: e.model_dump(mode="json") for name, e in evaluations.items()},
+        **_as_json(paired_differences(evaluations)),
     }
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        print(recompute(Path(name)))

