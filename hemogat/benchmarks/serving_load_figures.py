@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import NormalDist, median
 
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.latency_report import Workload
@@ -34,8 +34,7 @@ def _level_figures(level: LoadLevel) -> list[Figure]:
         answered = level.latency.n
         found += latency_figures(_SERVED, level.latency, axes)
     if answered + failed:
-        share = 100 * failed / (answered + failed)
-        found.append(Figure(target=_SERVED, metric="errors", unit="%", value=share, axes=axes))
+        found.append(error_share(failed, answered + failed, axes))
     if level.memory is not None:
         peak = level.memory.peak_mib
         found.append(
@@ -58,6 +57,27 @@ def _axes(level: LoadLevel) -> dict[str, str | int]:
 def _throughput(target: str, per_s: float, axes: dict[str, str | int]) -> Figure:
     return Figure(
         target=target, metric="throughput", unit="1/s", value=per_s, better="higher", axes=axes
+    )
+
+
+def error_share(failed: int, requests: int, axes: dict[str, str | int]) -> Figure:
+    """Return the share of requests that failed, with its 95 % interval (Wilson's).
+
+    It is one of shares, unlike the bootstrap's also where none failed.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    share, spread = failed / requests, z**2 / requests
+    middle = share + spread / 2
+    half = (spread * share * (1 - share) + spread**2 / 4) ** 0.5
+    low, high = ((middle + side * half) / (1 + spread) for side in (-1, 1))
+    return Figure(
+        target=_SERVED,
+        metric="errors",
+        unit="%",
+        value=100 * share,
+        low=100 * min(max(low, 0.0), share),
+        high=100 * max(min(high, 1.0), share),
+        axes=axes,
     )
 
 

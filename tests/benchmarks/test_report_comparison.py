@@ -85,20 +85,51 @@ def test_what_is_better_depends_on_the_figure(
 
 
 @pytest.mark.parametrize(
-    ("metric", "unit", "verdict"),
+    ("metric", "unit", "after", "judge", "verdict"),
     [
-        ("parameters", "count", "worse"),
-        ("macs", "MAC", "worse"),
-        ("size", "MiB", "worse"),
-        ("peak_memory", "MiB", "unknown"),
-        ("start_up", "s", "unknown"),
+        ("parameters", "count", 101, "count", "worse"),
+        ("macs", "MAC", 100.2, "count", "worse"),
+        ("size", "MiB", 100.05, "count", "same"),
+        ("size", "MiB", 99, "count", "better"),
+        ("peak_memory", "MiB", 109, "tolerance", "within tolerance"),
+        ("peak_memory", "MiB", 111, "tolerance", "worse"),
+        ("p99", "ms", 89, "tolerance", "better"),
+        ("errors", "%", 109, "tolerance", "within tolerance"),
     ],
 )
-def test_without_an_interval_only_counts_are_judged(metric: str, unit: Unit, verdict: str) -> None:
+def test_without_intervals_counts_are_told_apart_and_the_rest_by_what_is_tolerated(
+    metric: str, unit: Unit, after: float, judge: str, verdict: str
+) -> None:
     before = Figure(target="onnx", metric=metric, unit=unit, value=100)
-    assert only(before, before.model_copy(update={"value": 101})).verdict == verdict
-    same = "same" if verdict == "worse" else "unknown"
-    assert only(before, before).verdict == same
+    change = only(before, before.model_copy(update={"value": after}))
+    assert (change.judged_by, change.verdict) == (judge, verdict)
+    assert only(before, before).verdict in ("same", "within tolerance")
+
+
+def test_how_much_is_tolerated_can_be_said() -> None:
+    once = Figure(target="onnx", metric="p99", unit="ms", value=100)
+    later = once.model_copy(update={"value": 104})
+    for tolerated, verdict in ((0.05, "within tolerance"), (0.03, "worse")):
+        (change,) = compare(report(once), report(later), tolerated).changes
+        assert change.verdict == verdict
+
+
+def test_a_speed_up_is_joined_with_one_over_the_same_target() -> None:
+    def ratio(target: str, value: float, **axes: str | int) -> Figure:
+        return Figure(
+            target=target, metric="speed_up", unit="ratio", value=value, better="higher", axes=axes
+        )
+
+    def of(target: str) -> Figure:
+        return timed(10.0, threads=1).model_copy(update={"target": target})
+
+    before = report(of("eager"), of("onnx"), ratio("onnx", 2.0, threads=1))
+    named = report(of("onnx"), of("eager"), ratio("onnx", 2.0, threads=1, over="eager"))
+    other = report(of("onnx"), of("eager"), ratio("eager", 0.5, threads=1))
+    assert [c.before.metric for c in compare(before, named).changes].count("speed_up") == 1
+    found = compare(before, other)
+    assert [c.before.metric for c in found.changes] == ["p50", "p50"]
+    assert [f.axes["over"] for f in found.only_before + found.only_after] == ["eager", "onnx"]
 
 
 def test_from_nothing_any_growth_is_endless() -> None:
@@ -118,27 +149,16 @@ def test_figures_are_joined_by_their_axes_whatever_the_order() -> None:
     assert [figure.value for figure in found.only_after] == [7.0]
 
 
-def test_regressions_are_those_beyond_the_tolerated_the_worst_first() -> None:
-    before = report(*(timed(10.0, component=c) for c in "abcd"))
-    after = report(
-        timed(10.5, component="a"),
-        timed(12.0, component="b"),
-        timed(15.0, component="c"),
-        timed(2.0, component="d"),
-    )
-    found = compare(before, after)
-    assert [c.before.axes["component"] for c in found.regressions(0.1)] == ["c", "b"]
-    assert [c.before.axes["component"] for c in found.regressions(0.04)] == ["c", "b", "a"]
-    assert found.regressions(0.6) == []
-
-
 def test_reports_without_a_common_figure_are_refused() -> None:
     with pytest.raises(InputError, match="expected reports with figures in common"):
         compare(report(timed(1.0)), report(timed(1.0, metric="p90")))
 
 
 def test_the_same_conditions_are_not_told() -> None:
-    assert compare(report(timed(1.0)), report(timed(1.0))).differences == ()
+    found = compare(report(timed(1.0)), report(timed(1.0)))
+    assert found.differences == ()
+    assert found.same_machine
+    assert found.quiet
 
 
 def test_other_conditions_are_told() -> None:
@@ -154,7 +174,10 @@ def test_other_conditions_are_told() -> None:
         title="Latency of other",
         other_cpu_share=0.5,
     )
-    told = "\n".join(compare(report(timed(1.0)), after).differences)
+    found = compare(report(timed(1.0)), after)
+    assert not found.same_machine
+    assert not found.quiet
+    told = "\n".join(found.differences)
     for line in (
         "report: latency, Latency of demo → latency, Latency of other",
         "cpu: Some CPU → Other CPU",

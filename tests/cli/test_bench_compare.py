@@ -12,9 +12,12 @@ from hemogat.benchmarks.report import BenchReport
 from hemogat.cli.main import app
 
 
-def write(path: Path, audio_ms: float, fusion_ms: float) -> str:
+def write(path: Path, audio_ms: float, fusion_ms: float, cpu: str | None = None) -> str:
+    facts = RunWatch().facts()
+    if cpu is not None:
+        facts["environment"] = facts["environment"].model_copy(update={"cpu": cpu})
     report = BenchReport(
-        **RunWatch().facts(),
+        **facts,
         kind="latency",
         title="Latency of demo",
         settings={"rounds": 3},
@@ -47,11 +50,12 @@ def compare(*arguments: str) -> tuple[int, str, str]:
 def test_it_shows_what_noise_does_not_explain(reports: tuple[str, str]) -> None:
     code, out, _ = compare(*reports)
     assert code == 0
-    (row,) = (line for line in out.splitlines() if line.startswith("onnx"))
-    assert row.split()[-1] == "worse"
+    row, once = (line for line in out.splitlines() if line.startswith("onnx"))
+    assert row.split()[-1] == once.split()[-1] == "worse"
     assert "component fusion" in row
     assert "+25.0 %" in row
-    assert "3 figures in both: 1 worse; 1 within noise; 1 measured once" in out
+    assert once.split()[-2] == "none"  # its interval
+    assert "3 figures in both: 2 worse; 1 within noise; 1 without intervals" in out
     assert "p50: 1 of 2 agree within their intervals, 1 have them within ±5 % in both runs" in out
 
 
@@ -66,7 +70,7 @@ def test_a_regression_beyond_the_tolerated_fails(
 ) -> None:
     found, _, err = compare(*reports, "--fail-on-regression", tolerated)
     assert found == code
-    assert ("1 of 3 figures got worse by more than" in err) == (code == 1)
+    assert ("2 figures got worse by more than" in err) == (code == 1)
 
 
 def test_what_got_better_does_not_fail(reports: tuple[str, str]) -> None:
@@ -77,7 +81,20 @@ def test_as_json(reports: tuple[str, str]) -> None:
     code, out, _ = compare(*reports, "--json", "--fail-on-regression", "10%")
     assert code == 1
     verdicts = [change["verdict"] for change in json.loads(out)["changes"]]
-    assert verdicts == ["within noise", "worse", "unknown"]
+    assert verdicts == ["within noise", "worse", "worse"]
+
+
+def test_another_machine_has_an_exit_code_of_its_own(
+    reports: tuple[str, str], tmp_path: Path
+) -> None:
+    other = write(tmp_path / "c.json", 50, 10, cpu="Other CPU")
+    assert compare(reports[0], other)[0] == 0
+    code, _, err = compare(reports[0], other, "--fail-on-regression", "10%")
+    assert code == 3
+    assert "expected reports of one machine, found two" in err
+    allowed = ("--fail-on-regression", "10%", "--allow-other-machine")
+    assert compare(reports[0], other, *allowed)[0] == 0
+    assert compare(other, reports[1], *allowed)[0] == 1
 
 
 def test_what_cannot_be_compared_is_refused(reports: tuple[str, str], tmp_path: Path) -> None:

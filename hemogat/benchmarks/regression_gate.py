@@ -1,0 +1,77 @@
+"""Whether a later report may pass: what ``hemogat bench compare --fail-on-regression`` decides."""
+
+from __future__ import annotations
+
+from hemogat.benchmarks.figures import Figure, Unit
+from hemogat.benchmarks.report_comparison import FigureChange, ReportComparison
+from hemogat.benchmarks.side_by_side import SPEED_UP
+from hemogat.config import Settings
+
+# Ratios of times taken in turns: what drifts on a machine hits both, so they hold elsewhere too.
+PAIRED = (SPEED_UP, "relative")
+# Shares of utterances or requests do not depend on how fast the machine is; times and rates do.
+_SHARES: tuple[Unit, ...] = ("%", "points")
+_MEMORY: Unit = "MiB"
+
+
+class Gate(Settings):
+    """What fails a report, and what was not looked at.
+
+    ``missing``: figures that the earlier report has and the later one lacks.
+    ``left_out``: figures that do not count here; ``reason`` says why.
+    """
+
+    regressions: tuple[FigureChange, ...]
+    missing: tuple[Figure, ...]
+    left_out: int
+    reason: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything got worse or is missing."""
+        return bool(self.regressions or self.missing)
+
+    def in_words(self, tolerated: float) -> list[str]:
+        """Return a line for each kind of failure, and one for what was left out."""
+        found = []
+        if self.regressions:
+            worst = self.regressions[0]
+            found.append(
+                f"{len(self.regressions)} figures got worse by more than {100 * tolerated:g} %: "
+                f"{worst.before.name}, {100 * worst.worsening:.1f} % ({worst.judged_by})"
+                + _more(len(self.regressions))
+            )
+        if self.missing:
+            name = self.missing[0].name
+            found.append(
+                f"{len(self.missing)} figures are missing: {name}{_more(len(self.missing))}"
+            )
+        if self.left_out:
+            found.append(f"{self.left_out} figures were not judged: {self.reason}")
+        return found
+
+
+def gate(found: ReportComparison) -> Gate:
+    """Judge by the paired ratios where both reports have them, and always by what is counted.
+
+    Times, rates and memory of another machine, and times taken beside other work, count only where
+    there are no such ratios.
+    """
+    paired = any(change.before.metric in PAIRED for change in found.changes)
+
+    def counts(figure: Figure) -> bool:
+        if figure.exact or figure.metric in PAIRED or figure.unit in _SHARES or not paired:
+            return True
+        return found.same_machine and (found.quiet or figure.unit == _MEMORY)
+
+    worse = [c for c in found.with_verdict("worse") if c.worsening > found.tolerated]
+    return Gate(
+        regressions=tuple(change for change in worse if counts(change.before)),
+        missing=found.only_before,
+        left_out=sum(not counts(change.before) for change in found.changes),
+        reason="the machine was busy" if found.same_machine else "they are of another machine",
+    )
+
+
+def _more(count: int) -> str:
+    return f" and {count - 1} more" if count > 1 else ""
