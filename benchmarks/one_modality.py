@@ -239,16 +239,9 @@ def pairs_table(pairs: dict[str, dict[Figure, Estimate]]) -> str:
     """Return a Markdown table, points: mean and 95 % t-interval of the paired differences."""
     lines = ["| paired by seed | weighted F1 | accuracy (WA) | UA |", "|---|---|---|---|"]
     for name, figures in pairs.items():
-        cells = [_points(figures[figure]) for figure in COMPARED]
+        cells = [figures[figure].points(2) for figure in COMPARED]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _points(difference: Estimate) -> str:
-    mean = f"{100 * difference.mean:+.2f}"
-    if difference.low is None or difference.high is None:
-        return mean
-    return f"{mean} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
 
 
 def recompute(path: Path) -> str:

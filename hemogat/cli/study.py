@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hemogat.cli.extras import needs
-from hemogat.cli.output import JsonOption, percent, print_json, print_table, remark
+from hemogat.cli.output import JsonOption, print_json, print_table, remark
 
 if TYPE_CHECKING:
     from hemogat.training.study_record import Study
@@ -37,11 +37,11 @@ def study(
 ) -> None:
     """Compare heads on a run's stored embeddings.
 
-    topk: every k_audio and k_text (the paper's Figure 4). modules: without
-    graph, without CMT, one modality (Table 4). gnn: GAT, GCN, GraphSAGE
-    (Table 5). depth: 1 to 4 layers (Table 6). graph: no graph, transductive,
-    bank, and bank with labels in the messages. Run it again after an
-    interruption: finished heads are taken over.
+    topk: every k_audio and k_text (the paper's Figure 4). modules: with all,
+    without graph, without CMT, each on both modalities and on either (Table 4).
+    gnn: GAT, GCN, GraphSAGE (Table 5). depth: 1 to 4 layers (Table 6). graph:
+    no graph, transductive, bank, and bank with labels in the messages. Run it
+    again after an interruption: finished heads are taken over.
     """
     from hemogat.progress import Progress
     from hemogat.workspace import find_latest
@@ -55,14 +55,19 @@ def study(
         run = find_latest("run.json")
         remark(f"latest run: {run}")
     folder = out or run / "studies" / kind
-    found = run_study(
-        RunDirectory.open(run),
-        kind,
-        folder,
-        seeds=seeds,
-        max_k=max_k,
-        progress=Progress(visible=True),
-    )
+    try:
+        found = run_study(
+            RunDirectory.open(run),
+            kind,
+            folder,
+            seeds=seeds,
+            max_k=max_k,
+            progress=Progress(visible=True),
+        )
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"interrupted; {folder} holds the heads that are done: the same command goes on"
+        ) from error
     for path in write_study(found, folder):
         remark(str(path))
     if as_json:
@@ -77,8 +82,11 @@ def _print_study(found: Study) -> None:
     for row in found.rows:
         val, test = (row.figures[split]["weighted_f1"] for split in ("val", "test"))
         difference = row.minus_reference.get("test", {}).get("weighted_f1")
-        minus = "" if difference is None else percent(difference.mean)
+        minus = "" if difference is None else difference.points()
         rows.append((row.name, f"{row.parameters:,}", val.percent(), test.percent(), minus))
     against = f"test minus {found.reference}" if found.reference else ""
     print_table(("row",), ("parameters", "val", "test", against), rows)
+    for pair in found.pairs:
+        difference = pair.difference["test"]["weighted_f1"]
+        typer.echo(f"test, {pair.row} minus {pair.minus}: {difference.points()}")
     typer.echo(f"best on val: {found.chosen}")

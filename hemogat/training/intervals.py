@@ -33,6 +33,13 @@ class Estimate(Settings):
         mean = f"{100 * self.mean:.1f}"
         return mean if self.high is None else f"{mean} ± {100 * (self.high - self.mean):.1f}"
 
+    def points(self, digits: int = 1) -> str:
+        """Return a difference as +0.9 (+0.1 to +1.7): mean and interval, in points."""
+        mean = f"{100 * self.mean:+.{digits}f}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} ({100 * self.low:+.{digits}f} to {100 * self.high:+.{digits}f})"
+
 
 def estimate(values: Sequence[float], best: int) -> Estimate:
     """Estimate a figure from its value for each seed; ``best``: the exported seed's place."""

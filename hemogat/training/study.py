@@ -13,13 +13,15 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from hemogat import __version__
 from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig, Settings
 from hemogat.data.manifest import Split
-from hemogat.errors import InputError
+from hemogat.errors import ConfigError, InputError
 from hemogat.files import write_atomic
 from hemogat.model.bank import Embeddings, InductiveHead, freeze_bank, transductive
 from hemogat.model.head import FusionHead
 from hemogat.model.macs import head_macs, parameter_count
+from hemogat.model.topk_graph import check_k
 from hemogat.progress import Progress
 from hemogat.training.head_training import HeadGraphs, train_head
 from hemogat.training.metrics import measure
@@ -39,6 +41,7 @@ _SPLITS: tuple[Split, ...] = ("val", "test")
 class CellSettings(Settings):
     """What a trained head depends on: one with the same settings is never trained again."""
 
+    hemogat: str
     head: HeadConfig
     graph: GraphConfig
     training: OptimiserConfig
@@ -82,19 +85,24 @@ def run_study(
     plan = plan_study(kind, recipe, max_k)
     numbers = tuple(recipe.seed + n for n in range(seeds or len(run.record.seeds)))
     trainer = _CellTrainer(run, out / "cells")
-    found: dict[str, list[Cell]] = {}
-    heads = len(plan.variants) * len(numbers)
-    with (progress or Progress()).stage(f"Study {kind}", heads) as stage:
+    trainer.check(plan)
+    cells = {(v.name, seed): trainer.done(v, seed) for v in plan.variants for seed in numbers}
+    with (progress or Progress()).stage(f"Study {kind}", len(cells)) as stage:
+        stage.advance(sum(cell is not None for cell in cells.values()), note="taken over")
         for variant in plan.variants:
             for seed in numbers:
-                found.setdefault(variant.name, []).append(trainer.cell(variant, seed))
-                stage.advance(note=f"{variant.name}, seed {seed}")
-    return summarise_study(kind, recipe.name, numbers, tuple(_rows(plan, found)), plan.reference)
+                if cells[variant.name, seed] is None:
+                    cells[variant.name, seed] = trainer.cell(variant, seed)
+                    stage.advance(note=f"{variant.name}, seed {seed}")
+    rows = tuple(_rows(plan, {key: cell for key, cell in cells.items() if cell}, numbers))
+    return summarise_study(kind, recipe.name, numbers, rows, plan.reference, plan.pairs)
 
 
-def _rows(plan: Plan, found: dict[str, list[Cell]]) -> Iterator[VariantFigures]:
+def _rows(
+    plan: Plan, found: dict[tuple[str, int], Cell], seeds: Sequence[int]
+) -> Iterator[VariantFigures]:
     for variant in plan.variants:
-        cells = found[variant.name]
+        cells = [found[variant.name, seed] for seed in seeds]
         for row in variant.rows:
             yield VariantFigures(
                 name=row,
@@ -123,22 +131,47 @@ class _CellTrainer:
         self._graphs = HeadGraphs(self._train, self._asked["val"])
         self._data_sha256 = _sha256((self._train, *self._asked.values()))
 
+    def check(self, plan: Plan) -> None:
+        """Refuse, before anything is trained, a graph that needs more utterances than there are.
+
+        Raises:
+            ConfigError: it says in which split.
+        """
+        for variant in plan.variants:
+            used = variant.graph.used_by(variant.head)
+            asked = {"train": self._train}  # the bank, of which every head is trained
+            if "transductive" in variant.rows.values():
+                asked |= self._asked
+            for split, features in asked.items():
+                audio, text = features.embeddings.present.sum(dim=0).tolist()
+                try:
+                    check_k(used, audio, text, spare=1)
+                except ConfigError as error:
+                    raise ConfigError(f"split {split!r}, row {variant.name}: {error}") from error
+
+    def done(self, variant: Variant, seed: int) -> Cell | None:
+        """Return a head's figures from its file; None if it has to be trained."""
+        done = _read(self._path(variant, seed))
+        return done if done is not None and done.settings == self._settings(variant, seed) else None
+
     def cell(self, variant: Variant, seed: int) -> Cell:
-        """Return a trained head's figures, from its file if it is done."""
-        settings = CellSettings(
+        """Train a head, write its figures and return them."""
+        cell = self._trained(variant, self._settings(variant, seed))
+        write_atomic(self._path(variant, seed), cell.model_dump_json(indent=1) + "\n")
+        return cell
+
+    def _path(self, variant: Variant, seed: int) -> Path:
+        return self._folder / f"{variant.name}-seed{seed}.json"
+
+    def _settings(self, variant: Variant, seed: int) -> CellSettings:
+        return CellSettings(
+            hemogat=__version__,
             head=variant.head,
             graph=variant.graph,
             training=self._recipe.head_training,
             seed=seed,
             data_sha256=self._data_sha256,
         )
-        path = self._folder / f"{variant.name}-seed{seed}.json"
-        done = _read(path)
-        if done is not None and done.settings == settings:
-            return done
-        cell = self._trained(variant, settings)
-        write_atomic(path, cell.model_dump_json(indent=1) + "\n")
-        return cell
 
     def _trained(self, variant: Variant, settings: CellSettings) -> Cell:
         torch.manual_seed(settings.seed)

@@ -26,19 +26,24 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train; other rows are compared with ``reference``, seed by seed."""
+    """What to train; other rows are compared with ``reference``, seed by seed.
+
+    ``pairs``: further rows to compare, the first minus the second.
+    """
 
     variants: tuple[Variant, ...]
     reference: str | None
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 def plan_study(kind: StudyKind, recipe: Recipe, max_k: int) -> Plan:
     """Return what a study trains, everything else as in the recipe.
 
     ``topk``: every ``k_audio`` and ``k_text`` from 1 to ``max_k`` (the paper's Figure 4).
-    ``modules``: without graph, without CMT, with one modality (Table 4). ``gnn``: GAT, GCN and
-    GraphSAGE (Table 5). ``depth``: one to four layers (Table 6). ``graph``: no graph, the split's
-    own (transductive), the bank's, and the bank's with labels in the messages.
+    ``modules``: full, without graph and without CMT, each with both modalities and with either
+    (Table 4). ``gnn``: GAT, GCN and GraphSAGE (Table 5). ``depth``: one to four layers (Table 6).
+    ``graph``: no graph, the split's own (transductive), the bank's, and the bank's with labels in
+    the messages.
 
     Raises:
         ConfigError: the recipe's head has no graph, or not both modalities where the study needs
@@ -73,10 +78,19 @@ def _topk(head: HeadConfig, graph: GraphConfig, max_k: int) -> Plan:
 
 
 def _modules(head: HeadConfig, graph: GraphConfig) -> Plan:
-    heads = {name: _with(head, modules=name) for name in _values("modules")}
-    for modality in ("audio", "text"):
-        heads[modality] = _with(head, modules="full", modalities=modality, modality_dropout=0.0)
-    return Plan(tuple(_variant(name, changed, graph) for name, changed in heads.items()), "full")
+    heads = {}
+    for modules, modalities in product(_values("modules"), _values("modalities")):
+        changes: dict[str, object] = {"modules": modules, "modalities": modalities}
+        if modalities != "both":
+            changes["modality_dropout"] = 0.0
+        heads[module_row(modules, modalities)] = _with(head, **changes)
+    variants = tuple(_variant(name, changed, graph) for name, changed in heads.items())
+    return Plan(variants, module_row("full", "both"))
+
+
+def module_row(modules: str, modalities: str) -> str:
+    """Return the name of a cell of Table 4: full, no_gnn, no_gnn_text."""
+    return modules if modalities == "both" else f"{modules}_{modalities}"
 
 
 def _graph(head: HeadConfig, graph: GraphConfig) -> Plan:
@@ -88,6 +102,7 @@ def _graph(head: HeadConfig, graph: GraphConfig) -> Plan:
             _variant("bank_with_labels", head, _with(graph, labels=True)),
         ),
         NO_GRAPH,
+        (("bank", "transductive"), ("bank_with_labels", "bank")),
     )
 
 

@@ -50,8 +50,19 @@ class StudyRow(Settings):
     minus_reference: dict[Split, dict[str, Estimate]]
 
 
+class Pair(Settings):
+    """One row minus another, paired by seed."""
+
+    row: str
+    minus: str
+    difference: dict[Split, dict[str, Estimate]]
+
+
 class Study(Settings):
-    """A study's result. ``chosen``: the row with the best mean weighted F1 on ``val``."""
+    """A study's result. ``chosen``: the row with the best mean weighted F1 on ``val``.
+
+    ``pairs``: differences between rows of which none is the reference.
+    """
 
     kind: StudyKind
     recipe: str
@@ -59,6 +70,7 @@ class Study(Settings):
     reference: str | None
     chosen: str
     rows: tuple[StudyRow, ...]
+    pairs: tuple[Pair, ...] = ()
 
 
 def summarise_study(
@@ -67,9 +79,11 @@ def summarise_study(
     seeds: Sequence[int],
     variants: Sequence[VariantFigures],
     reference: str | None,
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> Study:
-    """Put figures and intervals on what was measured."""
-    base = next((v.by_seed for v in variants if v.name == reference), None)
+    """Put figures and intervals on what was measured; ``pairs``: further rows to compare."""
+    measured = {v.name: v.by_seed for v in variants}
+    base = None if reference is None else measured[reference]
     rows = tuple(_row(v, None if v.name == reference else base) for v in variants)
     chosen = max(rows, key=lambda row: row.figures["val"][RANKED_BY].mean)
     return Study(
@@ -79,6 +93,14 @@ def summarise_study(
         reference=reference,
         chosen=chosen.name,
         rows=rows,
+        pairs=tuple(
+            Pair(
+                row=one,
+                minus=other,
+                difference=_estimates(_minus(measured[one], measured[other])),
+            )
+            for one, other in pairs
+        ),
     )
 
 
