@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _REDRAW_S = 0.5  # between drawings of an undisturbed stage
+_SPEED_OVER_S = 3600.0  # a step of training may take minutes
 
 
 class Stage:
@@ -77,6 +78,7 @@ class Progress:
             SpinnerColumn,
             TextColumn,
             TimeElapsedColumn,
+            TimeRemainingColumn,
         )
         from rich.progress import Progress as RichProgress
 
@@ -86,7 +88,10 @@ class Progress:
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("[dim]left"),
+            TimeRemainingColumn(compact=True),
             TextColumn("[dim]{task.fields[note]}"),
             console=Console(stderr=True),
             auto_refresh=auto_refresh,
+            speed_estimate_period=_SPEED_OVER_S,
         )

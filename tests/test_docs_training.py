@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,18 +14,21 @@ import soundfile
 import typer
 import yaml
 from click import Command, Context, Group
+from pydantic import BaseModel
 
 from hemogat.cli.main import app
 from hemogat.config import Recipe
 from hemogat.data.audio import decode_audio
 from hemogat.errors import InputError
 from hemogat.recipe_files import load_recipe, packaged_recipes
+from hemogat.training.study_record import StudyKind
 
 DOCS = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", DOCS, flags=re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", DOCS, flags=re.DOTALL | re.MULTILINE)
+    return [body for name, body in fenced if name == language]
 
 
 def commands() -> list[list[str]]:
@@ -60,3 +65,29 @@ def test_meld_accepts_the_longest_clip_of_its_corpus(tmp_path: Path) -> None:
     assert len(decode_audio(clip, load_recipe("meld").audio)) == 305 * 16_000
     with pytest.raises(InputError, match="60 s"):
         decode_audio(clip, load_recipe("iemocap").audio)
+
+
+def leaves(settings: type[BaseModel], prefix: str = "") -> set[str]:
+    """Return the full names of all fields."""
+    found = set()
+    for name, field in settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= leaves(kind, f"{prefix}{name}.")
+        else:
+            found.add(prefix + name)
+    return found
+
+
+def test_the_table_names_every_field_of_a_recipe_and_no_other() -> None:
+    table = DOCS.split("## Recipe fields")[1].split("\n\n")[2]
+    cells = [line.split("|")[1] for line in table.splitlines()]
+    named = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    fields = leaves(Recipe)
+    assert {f for f in fields if not any(fnmatch(f, name) for name in named)} == set()
+    assert [name for name in named if not any(fnmatch(f, name) for f in fields)] == []
+
+
+def test_every_study_is_documented() -> None:
+    kinds = [arguments[1] for arguments in commands() if arguments[0] == "study"]
+    assert kinds == list(get_args(StudyKind))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -24,6 +25,18 @@ def test_an_undisturbed_stage_still_shows_how_far_it_is(
     assert "measure" in shown.err
     assert "2/2" in shown.err
     assert shown.out == ""
+
+
+def test_a_stage_says_how_long_the_rest_will_take(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(visible=True).stage("measure", 1000, undisturbed=True) as stage:
+        for _ in range(4):
+            time.sleep(0.02)
+            stage.advance()
+        assert stage._bar is not None
+        stage._bar.refresh()
+    assert "left" in capsys.readouterr().err
+    remaining_s = stage._bar.tasks[0].time_remaining
+    assert remaining_s is not None
 
 
 def test_seconds_are_kept_by_stage_seen_or_not() -> None:
