@@ -139,7 +139,9 @@ class _CellTrainer:
         """
         for variant in plan.variants:
             used = variant.graph.used_by(variant.head)
-            asked = {"train": self._train}  # the bank, of which every head is trained
+            asked: dict[Split, Features] = {
+                "train": self._train
+            }  # the bank, of which every head is trained
             if "transductive" in variant.rows.values():
                 asked |= self._asked
             for split, features in asked.items():
