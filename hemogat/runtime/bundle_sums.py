@@ -1,4 +1,7 @@
-"""The hashes of a bundle's files: whole, as they were written, and nothing beside them."""
+"""The hashes of a folder's files: whole, as they were written, and nothing beside them.
+
+Of a bundle, and of the model repository that is generated from one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def inside(path: str) -> str:
     parts = PurePosixPath(path)
     unsafe = parts.is_absolute() or ".." in parts.parts or "\\" in path or not parts.parts
     if unsafe or not path.isprintable():
-        raise ValueError(f"must be a relative path inside the bundle, found {path!r}")
+        raise ValueError(f"must be a relative path inside its folder, found {path!r}")
     return path
 
 
@@ -46,41 +49,46 @@ def _files(folder: Path) -> list[str]:
     return sorted(name for name in names if name != SUMS_FILE)
 
 
-def verify_files(folder: Path, referenced: Iterable[str]) -> None:
-    """Hash every file of a bundle; ``referenced``: what its manifest names.
+def verify_files(
+    folder: Path, referenced: Iterable[str] = (), *, again: str = "export the bundle again"
+) -> None:
+    """Hash every file of a folder.
+
+    Args:
+        folder: what :func:`write_sums` was called with, here or elsewhere.
+        referenced: what must be listed whether it is there or not.
+        again: how to make the folder anew; errors advise it.
 
     Raises:
-        BundleError: a file is missing, altered, not listed, or lies outside of the bundle.
+        BundleError: a file is missing, altered, not listed, or lies outside of the folder.
     """
-    sums = _read_sums(folder / SUMS_FILE)
+    sums = _read_sums(folder / SUMS_FILE, again)
     # What is there counts too: a graph's external data is named in the graph alone.
     unlisted = sorted({*referenced, *_files(folder)} - sums.keys())
     if unlisted:
         name = unlisted[0] if unlisted[0].isprintable() else repr(unlisted[0])
-        raise BundleError(
-            f"{folder}: {name} is not in {SUMS_FILE}; remove it or export the bundle again"
-        )
+        raise BundleError(f"{folder}: {name} is not in {SUMS_FILE}; remove it or {again}")
     for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"{path}: is missing; copy or export the bundle again")
+            raise BundleError(f"{path}: is missing; copy it or {again}")
         if not path.resolve().is_relative_to(folder.resolve()):
             raise BundleError(
-                f"{path}: leads out of the bundle; put the file itself there, or export again"
+                f"{path}: leads out of its folder; put the file itself there, or {again}"
             )
         if sha256_of(path) != expected:
             raise BundleError(
                 f"{path}: is altered (its SHA-256 is not the one in {SUMS_FILE}); "
-                f"copy or export the bundle again"
+                f"copy it or {again}"
             )
 
 
-def _read_sums(path: Path) -> dict[str, str]:
+def _read_sums(path: Path, again: str) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         pairs = [line.split("  ", 1) for line in lines]
         return {inside(name): digest for digest, name in pairs}
     except OSError as error:
-        raise BundleError(f"{path}: is missing; copy or export the bundle again") from error
+        raise BundleError(f"{path}: is missing; copy it or {again}") from error
     except ValueError as error:
         raise BundleError(f"{path}: is not a list of hashes ({error})") from error

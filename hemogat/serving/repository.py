@@ -10,7 +10,7 @@ from typing import Any, get_args
 from hemogat import contract
 from hemogat.files import folder_written_whole
 from hemogat.optional import require
-from hemogat.runtime.bundle import Bundle, GraphName
+from hemogat.runtime.bundle import Bundle, GraphName, write_sums
 from hemogat.serving.model_configs import LABELS_FILE, model_configs, served_engine
 from hemogat.serving.repository_readme import repository_readme
 from hemogat.serving.settings import RepositorySettings
@@ -30,8 +30,9 @@ def write_repository(bundle: Path, out: Path, settings: RepositorySettings | Non
     """Write the Triton model repository that serves ``bundle``, replacing an earlier one.
 
     The repository refers to the bundle by its absolute path (or ``settings.bundle_path``). With
-    the Python backend it holds none of it, with another one copies of the graphs. It is complete
-    or not there at all: it is written beside ``out`` and renamed.
+    the Python backend it holds none of it, with another one copies of the graphs. Its
+    ``SHA256SUMS`` covers every file in it. It is complete or not there at all: it is written beside
+    ``out`` and renamed.
 
     Args:
         bundle: the bundle to serve; its hashes are checked.
@@ -62,7 +63,9 @@ def write_repository(bundle: Path, out: Path, settings: RepositorySettings | Non
         labels = "".join(f"{label}\n" for label in opened.manifest.labels)
         for model in _SOURCES.keys() & {config.name for config in configs}:
             (folder / model / LABELS_FILE).write_text(labels, encoding="utf-8")
-        (folder / "README.md").write_text(repository_readme(opened, settings), encoding="utf-8")
+        readme = repository_readme(opened, settings, out)
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+        write_sums(folder)
     return out
 
 

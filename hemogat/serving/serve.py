@@ -12,6 +12,7 @@ from types import FrameType
 
 from hemogat.errors import ServerError
 from hemogat.serving.repository import is_repository, write_repository
+from hemogat.serving.repository_checks import check_repository
 from hemogat.serving.server import StatusCallback, TritonServer
 from hemogat.serving.settings import RepositorySettings
 
@@ -65,6 +66,7 @@ def serve(
                     f"{source}: is a generated repository, which cannot be given settings; "
                     "name the bundle instead"
                 )
+            check_repository(source)
             repository = source
         else:
             if repository is None:

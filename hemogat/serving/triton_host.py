@@ -21,14 +21,15 @@ from typing import Any, Generic, TypeVar
 import triton_python_backend_utils as pb_utils
 
 from hemogat import contract
-from hemogat.errors import BundleError, InputError
-from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
+from hemogat.errors import InputError
+from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.sessions import Arrays
 from hemogat.serving.admission import Admission
 from hemogat.serving.deadlines import Deadlines
 from hemogat.serving.inner_models import InnerModels
 from hemogat.serving.lanes import Lanes
 from hemogat.serving.model_configs import served_graph
+from hemogat.serving.repository_checks import open_pinned
 from hemogat.serving.settings import (
     EngineParameters,
     EntryParameters,
@@ -89,7 +90,7 @@ class RequestHost(ABC, Generic[RequestT]):
         self._explains = isinstance(parameters, EntryParameters) and parameters.explain
         graphs = (served_graph(g, explain=self._explains) for g in contract.GRAPHS.values())
         self._outputs = {graph.name: [o.name for o in graph.outputs] for graph in graphs}
-        bundle = _open_pinned(parameters)
+        bundle = open_pinned(parameters.bundle, parameters.bundle_sums)
         models = InnerModels(
             bundle.manifest,
             self._infer,
@@ -253,7 +254,7 @@ class EngineHost:
         config = json.loads(args["model_config"])
         parameters = EngineParameters.from_model_config(config)
         instances = sum(group["count"] for group in config["instance_group"])
-        # The entry model checks the files.
+        # `hemogat serve` has checked the files before it started the server.
         bundle = Bundle.open(parameters.bundle, verify=False)
         device = parameters.device
         if device == "cuda":
@@ -273,13 +274,3 @@ class EngineHost:
             else response_of({name: result[name] for name in self._outputs})
             for result in run_requests(self._session, feeds)
         ]
-
-
-def _open_pinned(parameters: RequestParameters) -> Bundle:
-    bundle = Bundle.open(parameters.bundle)
-    if sha256_of(bundle.path / SUMS_FILE) != parameters.bundle_sums:
-        raise BundleError(
-            f"{bundle.path}: is another bundle than the one that this model repository was "
-            "generated from; generate it again"
-        )
-    return bundle

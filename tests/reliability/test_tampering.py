@@ -212,7 +212,7 @@ def test_a_link_out_of_the_bundle_is_refused(bundle_copy: Path, tmp_path: Path) 
     path = bundle_copy / "tokenizer.json"
     path.rename(tmp_path / "elsewhere.json")  # the same content, so that its hash fits
     path.symlink_to(tmp_path / "elsewhere.json")
-    with pytest.raises(HemogatError, match=rf"{path}: leads out of the bundle"):
+    with pytest.raises(HemogatError, match=rf"{path}: leads out of its folder"):
         Bundle.open(bundle_copy)
     path.unlink()
     (tmp_path / "elsewhere.json").rename(path)
@@ -229,7 +229,7 @@ def test_golden_cases_stay_inside(bundle_copy: Path) -> None:
         golden["cases"][0]["audio"] = audio
         path.write_text(json.dumps(golden))
         write_sums(bundle_copy)
-        with pytest.raises(HemogatError, match="must be a relative path inside the bundle"):
+        with pytest.raises(HemogatError, match="must be a relative path inside its folder"):
             read_golden(Bundle.open(bundle_copy))
 
 

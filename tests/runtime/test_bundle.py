@@ -137,7 +137,7 @@ def test_a_path_out_of_the_bundle_is_refused(
     edit_json(bundle_copy / MANIFEST_FILE, escape)
     message = refusal(bundle_copy)
     assert field in message
-    assert "must be a relative path inside the bundle" in message
+    assert "must be a relative path inside its folder" in message
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "fusion/../../x"])

@@ -14,6 +14,7 @@ from hemogat.errors import BundleError, InputError
 from hemogat.runtime.bundle import Bundle, sha256_of, write_sums
 from hemogat.serving.model_configs import model_configs
 from hemogat.serving.repository import is_repository, write_repository
+from hemogat.serving.repository_readme import IMAGE
 from hemogat.serving.settings import BatchingSettings, RepositorySettings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,7 +42,9 @@ def test_what_is_written_parses_back_to_the_same_messages(
 ) -> None:
     configs = model_configs(Bundle.open(tiny_bundle), RepositorySettings())
     assert {config.name for config in configs} == set(MODELS)
-    assert sorted(p.name for p in repository.iterdir()) == sorted([*MODELS, "README.md"])
+    assert sorted(p.name for p in repository.iterdir()) == sorted(
+        [*MODELS, "README.md", "SHA256SUMS"]
+    )
     for config in configs:
         assert read_config(repository, config.name) == config
         model = repository / config.name / "1" / "model.py"
@@ -179,12 +182,43 @@ def test_an_engine_that_the_bundle_lacks_is_named(tiny_bundle: Path, tmp_path: P
     assert not (tmp_path / "models").exists()
 
 
+def readme(out: Path) -> str:
+    """Return the README, its wrapped commands on one line each."""
+    return " ".join((out / "README.md").read_text().replace("\\\n", "").split())
+
+
 def test_the_readme_says_how_to_start_it(many_engines: Path, tmp_path: Path) -> None:
     settings = RepositorySettings(**BACKENDS["tensorrt"], bundle_path=Path("/bundle"))
-    text = (write_repository(many_engines, tmp_path / "models", settings) / "README.md").read_text()
+    out = write_repository(many_engines, tmp_path / "my models", settings)
+    text = readme(out)
+    assert f"docker build -f serving/Dockerfile -t {IMAGE} ." in text
     assert "docker run --rm --gpus all" in text
-    assert "-v BUNDLE:/bundle:ro -v REPOSITORY:/models:ro hemogat-triton:" in text
-    assert "hemogat serve" not in text
+    assert f"--mount type=bind,source={many_engines},target=/bundle,readonly" in text
+    assert f"--mount 'type=bind,source={out},target=/models,readonly' {IMAGE}" in text
+    assert "hemogat serve `" not in text
+    assert f"hemogat serve '{out}'" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra"),
+    [
+        ({}, ""),
+        ({"engine": "openvino"}, "openvino"),
+        ({"engine": "trt", "device": "gpu"}, "trt"),
+        ({"device": "gpu"}, "gpu"),
+        ({"backend": "openvino"}, ""),
+    ],
+)
+def test_the_readme_names_the_image_that_has_the_engine(
+    many_engines: Path, tmp_path: Path, settings: dict[str, Any], extra: str
+) -> None:
+    out = write_repository(many_engines, tmp_path / "models", RepositorySettings(**settings))
+    text = readme(out)
+    image = f"{IMAGE}-{extra}" if extra else IMAGE
+    assert (f"--build-arg ENGINE={extra} -t {image} ." in text) == bool(extra)
+    assert f"target=/models,readonly {image}" in text
+    assert f"source={many_engines},target={many_engines}," in text
+    assert (f"hemogat serve {out}" in text) == ("backend" not in settings)
 
 
 def test_rows_that_the_fusion_model_cannot_take_are_refused() -> None:
