@@ -1,7 +1,8 @@
 """Sending requests at a server: so many at a time, at given times, or as streams at speaking pace.
 
 Latency counts from when a request was due, so that a sender that comes late does not hide a
-server that is slow (coordinated omission).
+server that is slow (coordinated omission). How late it came is kept too: on a busy machine the
+sender itself may be what is slow.
 """
 
 from __future__ import annotations
@@ -25,14 +26,26 @@ Send = Callable[[int], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was due (s from the start), how long until its answer, how it ended.
+    """One request: when it was due and sent (s from the start), how long until its answer.
 
-    ``error``: None, or the status that the server refused or failed it with.
+    ``latency_ms`` counts from when it was due. ``error``: None, or the status that the server
+    refused or failed it with.
     """
 
     due_s: float
+    sent_s: float
     latency_ms: float
     error: str | None
+
+    @property
+    def lag_ms(self) -> float:
+        """How late it was sent."""
+        return 1e3 * (self.sent_s - self.due_s)
+
+    @property
+    def from_sent_ms(self) -> float:
+        """How long its answer took from when it was sent."""
+        return self.latency_ms - self.lag_ms
 
 
 @dataclass(frozen=True)
@@ -116,12 +129,12 @@ class _Clock:
         await asyncio.sleep(max(0.0, due_s - self.now_s()))
 
     async def time(self, request: Awaitable[object], due_s: float) -> Sample:
-        error = None
+        error, sent_s = None, max(due_s, self.now_s())
         try:
             await request
         except HemogatError as failure:
             error = _status(failure)
-        return Sample(due_s, 1e3 * (self.now_s() - due_s), error)
+        return Sample(due_s, sent_s, 1e3 * (self.now_s() - due_s), error)
 
 
 def _status(error: HemogatError) -> str:

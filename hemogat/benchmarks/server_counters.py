@@ -31,12 +31,14 @@ class ModelLoad(Settings):
 class MemoryUse(Settings):
     """Resident memory of the server and all its processes before, during and after a run.
 
-    Pages that they share count once for each.
+    Pages that they share count once for each. ``course_mib``: while the load was on, at its start,
+    after each quarter and at its end.
     """
 
     before_mib: float
     peak_mib: float
     after_mib: float
+    course_mib: tuple[float, ...] = ()
 
 
 def counted_between(
@@ -61,18 +63,28 @@ class ServerMemory:
 
     def __init__(self, pid: int) -> None:
         self._processes: list[Any] = [_psutil().Process(pid), *children_of(pid)]
-        self.peak_mib = 0.0
+        self._watched_mib: list[float] = []
 
     def read_mib(self) -> float:
         """Return what it is now."""
         total_mib: float = sum(p.memory_info().rss for p in self._processes) / 2**20
-        self.peak_mib = max(self.peak_mib, total_mib)
         return total_mib
+
+    def used(self, before_mib: float) -> MemoryUse:
+        """Return what the last watched block took, given what there was before."""
+        after_mib, watched = self.read_mib(), self._watched_mib
+        places = [round(quarter * (len(watched) - 1) / 4) for quarter in range(5)]
+        return MemoryUse(
+            before_mib=before_mib,
+            peak_mib=max(before_mib, after_mib, *watched),
+            after_mib=after_mib,
+            course_mib=tuple(watched[place] for place in places),
+        )
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Keep ``peak_mib`` up to date while a block of a coroutine runs."""
-        self.peak_mib = 0.0
+        """Follow it while a block of a coroutine runs, for :meth:`used`."""
+        self._watched_mib = [self.read_mib()]
         task = asyncio.get_running_loop().create_task(self._watch())
         try:
             yield
@@ -81,8 +93,8 @@ class ServerMemory:
 
     async def _watch(self) -> None:
         while True:
-            self.read_mib()
             await asyncio.sleep(_SAMPLE_S)
+            self._watched_mib.append(self.read_mib())
 
 
 def _psutil() -> ModuleType:

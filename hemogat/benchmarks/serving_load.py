@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hemogat.benchmarks.arrivals import poisson_arrivals
-from hemogat.benchmarks.bench_server import bench_server
+from hemogat.benchmarks.bench_server import MeasuredServer, measured_server
 from hemogat.benchmarks.bundle_latency import describe_workload, golden_clips
 from hemogat.benchmarks.load_drivers import Run, Send, closed_loop, open_loop, play_streams
+from hemogat.benchmarks.load_levels import answered_per_s, load_level
 from hemogat.benchmarks.noise import RunWatch
-from hemogat.benchmarks.server_counters import MemoryUse, ServerMemory, counted_between
+from hemogat.benchmarks.server_counters import counted_between
 from hemogat.benchmarks.serving_load_figures import load_figures, load_notes
 from hemogat.benchmarks.serving_load_report import (
     Comparison,
@@ -28,15 +29,10 @@ from hemogat.benchmarks.serving_load_report import (
 )
 from hemogat.benchmarks.statistics import summarise
 from hemogat.data.audio import decode_audio
-from hemogat.errors import ServerError
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.async_client import AsyncClient
-from hemogat.serving.client import Client
-from hemogat.serving.settings import RepositorySettings
-
-_THIRDS = 3
 
 Utterance = tuple[bytes | None, str | None]
 Load = Callable[[AsyncClient], Awaitable[Run]]
@@ -59,6 +55,7 @@ def measure_serving_load(
 
     Raises:
         BundleError: the bundle cannot be used.
+        ConfigError: the server at ``url`` has not the engine that is asked for.
         IncompleteError: the engine, tritonclient or a tritonserver is missing.
         ServerError: the server did not start or failed, or serves another bundle.
     """
@@ -66,11 +63,14 @@ def measure_serving_load(
     bundle = Bundle.open(path)
     clips = golden_clips(bundle)
     watch = RunWatch()
-    pipeline = Pipeline(
-        bundle, engine=settings.engine, precision=settings.precision, threads=settings.threads
-    )
     utterances = [(c.audio.read_bytes() if c.audio else None, c.text) for c in clips]
-    with _server(path, url, settings, progress) as target:
+    wanted = (settings.engine, settings.precision, settings.threads)
+    with measured_server(bundle, url, wanted, progress) as target:
+        served = target.served
+        settings = settings.model_copy(update=asdict(served))
+        pipeline = Pipeline(
+            bundle, engine=served.engine, precision=served.precision, threads=served.threads
+        )
         bench = _LoadBench(target, pipeline, utterances, settings, progress)
         comparison = bench.compare()
         levels = bench.levels()
@@ -91,44 +91,12 @@ def measure_serving_load(
     )
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The server that is measured; ``memory`` is None when it is not ours."""
-
-    url: str
-    client: Client
-    memory: ServerMemory | None
-
-
-@contextmanager
-def _server(
-    path: Path, url: str | None, settings: LoadSettings, progress: Progress
-) -> Iterator[_Target]:
-    with ExitStack() as stack:
-        memory = None
-        if url is None:
-            repository_settings = RepositorySettings(
-                engine=settings.engine, precision=settings.precision, threads=settings.threads
-            )
-            server = stack.enter_context(bench_server(path, repository_settings, progress))
-            url = server.grpc_url
-            assert server.pid is not None
-            memory = ServerMemory(server.pid)
-        client = stack.enter_context(Client(url, "grpc"))
-        served = client.model_facts().bundle_sums
-        if served != sha256_of(path / SUMS_FILE):
-            raise ServerError(
-                f"{url}: serves another bundle than {path}; name the bundle that it serves"
-            )
-        yield _Target(url, client, memory)
-
-
 class _LoadBench:
     """Puts one load after the other on a server."""
 
     def __init__(
         self,
-        target: _Target,
+        target: MeasuredServer,
         pipeline: Pipeline,
         utterances: Sequence[Utterance],
         settings: LoadSettings,
@@ -160,7 +128,7 @@ class _LoadBench:
                     1e3 * settings.compare_batch * len(batches_ms) / sum(batches_ms)
                 )
                 many = self._run(self._closed(settings.compare_batch, settings.compare_s))
-                served_per_s.append(_answered_per_s(many))
+                served_per_s.append(answered_per_s(many))
                 bar.advance()
         return Comparison(
             in_process=summarise(alone),
@@ -182,12 +150,13 @@ class _LoadBench:
         rates: list[tuple[float, float | None]] = [(rate, None) for rate in settings.rates_per_s]
         shares = settings.capacity_shares if found else ()
         for rate_per_s, share in rates + [(s * capacity_per_s, s) for s in shares]:
-            load = self._open(rate_per_s, settings.duration_s)
+            over = share is not None and share > 1
+            load = self._open(rate_per_s, (over and settings.overload_s) or settings.duration_s)
             warm_up = self._open(rate_per_s, settings.warm_up_s)
             level = self._level("open loop", rate_per_s, load, warm_up)
             found.append(level.model_copy(update={"capacity_share": share}))
         if settings.streams and "audio" in self._pipeline.bundle.manifest.modalities:
-            load = self._streams(settings.duration_s)
+            load = self._streams(settings.stream_s or settings.duration_s)
             warm_up = self._streams(settings.warm_up_s)
             found.append(self._level("streams", settings.streams, load, warm_up))
         return found
@@ -196,33 +165,10 @@ class _LoadBench:
         client, memory = self._target.client, self._target.memory
         with self._progress.stage(f"{kind}, {offered:.4g}", undisturbed=True):
             self._run(warm_up)
-            before, before_mib = client.statistics(), memory and memory.read_mib()
+            before, before_mib = client.statistics(), memory.read_mib() if memory else 0.0
             run = self._run(load)
-            after = client.statistics()
-        answered = [s for s in run.samples if s.error is None]
-        errors = [s.error for s in run.samples if s.error is not None]
-        error_ms = [s.latency_ms for s in run.samples if s.error is not None]
-        last_due_s = max((s.due_s for s in run.samples), default=0.0)
-        thirds: list[list[float]] = [[] for _ in range(_THIRDS)]
-        for sample in answered:
-            third = int(_THIRDS * sample.due_s / last_due_s) if last_due_s else 0
-            thirds[min(third, _THIRDS - 1)].append(sample.latency_ms)
-        return LoadLevel(
-            kind=kind,
-            offered=offered,
-            duration_s=run.duration_s,
-            answered_per_s=_answered_per_s(run),
-            latency=summarise([s.latency_ms for s in answered]) if answered else None,
-            p50_by_third_ms=tuple(float(np.median(third)) for third in thirds if third),
-            errors={status: errors.count(status) for status in sorted(set(errors))},
-            error_latency=summarise(error_ms) if error_ms else None,
-            models=counted_between(before, after),
-            memory=None
-            if memory is None or before_mib is None
-            else MemoryUse(
-                before_mib=before_mib, peak_mib=memory.peak_mib, after_mib=memory.read_mib()
-            ),
-        )
+            models = counted_between(before, client.statistics())
+        return load_level(kind, offered, run, models, memory.used(before_mib) if memory else None)
 
     def _run(self, load: Load) -> Run:
         async def run() -> Run:
@@ -266,7 +212,3 @@ class _LoadBench:
         config = self._pipeline.bundle.manifest.audio
         clips = [decode_audio(audio, config, name="clip") for audio, _ in self._utterances if audio]
         return np.resize(np.concatenate(clips), int(duration_s * config.sample_rate_hz))
-
-
-def _answered_per_s(run: Run) -> float:
-    return sum(sample.error is None for sample in run.samples) / run.duration_s

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import NormalDist, median
 
-from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.figures import Better, Figure
 from hemogat.benchmarks.latency_report import Workload
 from hemogat.benchmarks.serving_load_report import Comparison, LoadLevel, LoadSettings
-from hemogat.benchmarks.statistics import latency_figures
+from hemogat.benchmarks.statistics import LatencySummary, latency_figures
 
 _SERVED, _IN_PROCESS = "Triton", "in process"
 
@@ -33,6 +33,13 @@ def _level_figures(level: LoadLevel) -> list[Figure]:
     if level.latency is not None:
         answered = level.latency.n
         found += latency_figures(_SERVED, level.latency, axes)
+    for name, summary in (
+        ("send_lag", level.send_lag),
+        ("from_sent", level.from_sent),
+        ("refused", level.error_from_sent),
+    ):
+        if summary is not None:
+            found += _summary_figures(name, summary, axes)
     if answered + failed:
         found.append(error_share(failed, answered + failed, axes))
     if level.memory is not None:
@@ -41,6 +48,25 @@ def _level_figures(level: LoadLevel) -> list[Figure]:
             Figure(target=_SERVED, metric="peak_memory", unit="MiB", value=peak, axes=axes)
         )
     return found
+
+
+def _summary_figures(
+    name: str, summary: LatencySummary, axes: dict[str, str | int]
+) -> list[Figure]:
+    """Return a median with its interval, and the 95th percentile."""
+    better: Better = "neither" if name == "send_lag" else "lower"  # the lag is the sender's
+    median_of = Figure(
+        target=_SERVED,
+        metric=f"{name}_p50",
+        unit="ms",
+        value=summary.p50_ms,
+        low=summary.p50_low_ms,
+        high=summary.p50_high_ms,
+        better=better,
+        axes=axes,
+    )
+    tail = {"metric": f"{name}_p95", "value": summary.p95_ms, "low": None, "high": None}
+    return [median_of, median_of.model_copy(update=tail)]
 
 
 def _axes(level: LoadLevel) -> dict[str, str | int]:
@@ -95,8 +121,9 @@ def load_notes(
         *_findings(comparison, levels),
         f"Triton {server} over gRPC, without retries, server and sender on the same cores; "
         f"threads per graph: {threads}",
-        f"{settings.duration_s:g} s of each load after {settings.warm_up_s:g} s of warm-up; "
-        f"latency from when a request was due; {settings.chunk_ms} ms chunks of streams",
+        f"{settings.duration_s:g} s of each load{_longer(settings)} after {settings.warm_up_s:g} s "
+        f"of the same as warm-up; latency from when a request was due; {settings.chunk_ms} ms "
+        f"chunks of streams",
         f"{workload.clips} clips, windows and tokens at most {windows.largest if windows else 0} "
         f"and {tokens.largest if tokens else 0}; bank of {workload.bank_rows} utterances",
     )
@@ -113,7 +140,40 @@ def _findings(compared: Comparison, levels: Sequence[LoadLevel]) -> list[str]:
         f"(median of {len(compared.served_per_s)} turns)",
     ]
     for level in levels:
-        if level.errors and level.kind == "open loop":
-            thirds = " → ".join(f"{p50_ms:.0f}" for p50_ms in level.p50_by_third_ms)
-            found.append(f"{level.name} offered: p50 by third of the run {thirds} ms")
+        if level.kind == "open loop" and (level.errors or (level.capacity_share or 0) > 1):
+            found.append(_overload(level))
+    found += [_late(level) for level in levels if level.sender_was_late]
     return found
+
+
+def _longer(settings: LoadSettings) -> str:
+    found = {"beyond capacity": settings.overload_s, "streams": settings.stream_s}
+    told = [f"{seconds:g} s {what}" for what, seconds in found.items() if seconds is not None]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _overload(level: LoadLevel) -> str:
+    """Say whether latency, refusals and memory were stable while too much was offered."""
+    parts = [f"p50 by third of the run {_course(level.p50_by_third_ms)} ms"]
+    if level.p95_by_third_ms:
+        parts.append(f"p95 {_course(level.p95_by_third_ms)} ms")
+    refused = level.error_from_sent or level.error_latency
+    if refused is not None:
+        parts.append(f"{sum(level.errors.values())} refused, p95 {refused.p95_ms:.0f} ms")
+    if level.memory is not None and level.memory.course_mib:
+        parts.append(f"memory by quarter {_course(level.memory.course_mib)} MiB")
+    return f"{level.name} offered for {level.duration_s:.0f} s: {'; '.join(parts)}"
+
+
+def _course(values: Sequence[float]) -> str:
+    return " → ".join(f"{value:.0f}" for value in values)
+
+
+def _late(level: LoadLevel) -> str:
+    assert level.send_lag is not None
+    assert level.from_sent is not None
+    return (
+        f"WARNING, the sender fell behind ({level.kind}, {level.name}): requests were sent "
+        f"{level.send_lag.p50_ms:.0f} ms (p50) and {level.send_lag.p95_ms:.0f} ms (p95) late; from "
+        f"then the server took {level.from_sent.p50_ms:.0f} and {level.from_sent.p95_ms:.0f} ms"
+    )

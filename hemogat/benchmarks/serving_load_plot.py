@@ -40,8 +40,7 @@ def draw_load(report: LoadReport, path: Path) -> None:
         xlabel="utterances answered per second",
         ylabel="latency of the answered, ms",
         yscale="log",
-        title=f"{report.bundle}, {report.settings.engine}-{report.settings.precision}, "
-        f"{report.environment.cores} cores",
+        title=f"{report.bundle}, {report.target}, {report.environment.cores} cores",
     )
     axis.set_xlim(0, 1.1 * max(in_process, *(level.answered_per_s for level in drawn)))
     axis.grid(visible=True, which="both", color="0.9")

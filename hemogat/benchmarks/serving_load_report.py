@@ -16,9 +16,11 @@ from hemogat.files import write_atomic
 
 LoadKind = Literal["closed loop", "open loop", "streams"]
 LEVEL_COLUMNS = (
-    "load", "answered/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "n", "errors", "error p95 ms",
-    "memory MiB",
+    "load", "answered/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "n", "late p95 ms",
+    "from sent p50, p95 ms", "errors", "error p95 ms", "memory MiB",
 )  # fmt: skip
+# A sender that comes later than this share of what the server takes is part of what is measured.
+LATE_SHARE = 0.1
 MODEL_COLUMNS = ("load", "model", "requests", "queue ms", "compute ms", "rows per execution")
 
 
@@ -28,14 +30,16 @@ class LoadSettings(Settings):
     ``concurrency``: closed loops with that many requests under way. ``rates_per_s``: open loops
     of so many requests a second; ``capacity_shares``: the same, as a share of the largest
     throughput of the closed loops. ``streams``: real-time streams at once, in chunks of
-    ``chunk_ms``; 0: none. Each run lasts ``duration_s`` after ``warm_up_s``. In process and
-    through the server are compared in ``compare_rounds`` turns of ``compare_s``, each with one
-    utterance at a time and with ``compare_batch`` of them. ``threads`` of one graph; None: as many
-    as there are cores.
+    ``chunk_ms``; 0: none. Each run lasts ``duration_s`` after ``warm_up_s``; those beyond capacity
+    ``overload_s`` and streams ``stream_s`` (None: the same). In process and through the server are
+    compared in ``compare_rounds`` turns of ``compare_s``, each with one utterance at a time and
+    with ``compare_batch`` of them. ``engine`` and ``precision``: None for the bundle's first, or
+    for what a running server has, as ``threads`` of one graph; a server that is started for this
+    has as many as there are cores for None. In a report they are what was measured.
     """
 
-    engine: Engine = "onnx"
-    precision: Precision = "fp32"
+    engine: Engine | None = None
+    precision: Precision | None = None
     threads: PositiveInt | None = None
     concurrency: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16, 32)
     rates_per_s: tuple[PositiveFloat, ...] = ()
@@ -43,6 +47,8 @@ class LoadSettings(Settings):
     streams: NonNegativeInt = 20
     chunk_ms: PositiveInt = 100
     duration_s: PositiveFloat = 15.0
+    overload_s: PositiveFloat | None = None
+    stream_s: PositiveFloat | None = None
     warm_up_s: PositiveFloat = 2.0
     compare_rounds: PositiveInt = 5
     compare_s: PositiveFloat = 4.0
@@ -56,9 +62,12 @@ class LoadLevel(Settings):
     ``offered``: requests under way (closed loop), requests a second (open loop), or streams;
     ``capacity_share``: where a rate was given so.
     Requests are counted by how they ended: ``latency`` of the answered ones (None: there is none)
-    and ``p50_by_third_ms`` of them by when they were due, which tells drift; ``errors`` by status,
-    with how long those took. ``models``: by the server's own statistics. ``memory``: None when the
-    server is not one of this machine's that this program started.
+    and ``p50_by_third_ms`` and ``p95_by_third_ms`` of them by when they were due, which tells
+    drift; ``errors`` by status, with how long those took. All that counts from when a request was
+    due; ``send_lag`` tells how late requests were sent, and ``from_sent`` and ``error_from_sent``
+    how long the answered and the others took from then (None in reports from before there were).
+    ``models``: by the server's own statistics. ``memory``: None when the server is not one of this
+    machine's that this program started.
     """
 
     kind: LoadKind
@@ -68,10 +77,21 @@ class LoadLevel(Settings):
     answered_per_s: float
     latency: LatencySummary | None
     p50_by_third_ms: tuple[float, ...]
+    p95_by_third_ms: tuple[float, ...] = ()
     errors: dict[str, int]
     error_latency: LatencySummary | None
+    send_lag: LatencySummary | None = None
+    from_sent: LatencySummary | None = None
+    error_from_sent: LatencySummary | None = None
     models: dict[str, ModelLoad]
     memory: MemoryUse | None
+
+    @property
+    def sender_was_late(self) -> bool:
+        """Whether latency from when requests were due says much about their sender."""
+        if self.send_lag is None or self.from_sent is None:
+            return False
+        return self.send_lag.p95_ms > LATE_SHARE * self.from_sent.p50_ms
 
     @property
     def name(self) -> str:
@@ -127,6 +147,11 @@ class LoadReport(BenchReport):
     comparison: Comparison
     levels: tuple[LoadLevel, ...]
 
+    @property
+    def target(self) -> str:
+        """The engine and precision that were measured."""
+        return f"{self.settings.engine}-{self.settings.precision}"
+
     def to_markdown(self, picture: str | None = None) -> str:
         """Return the report as Markdown; ``picture`` is a file beside it."""
         lines = [f"# {self.title}", ""]
@@ -146,6 +171,8 @@ class LoadReport(BenchReport):
                 f"{level.kind}, {level.name}",
                 f"{level.answered_per_s:.1f}",
                 *_percentiles(level.latency),
+                "" if level.send_lag is None else f"{level.send_lag.p95_ms:.1f}",
+                _from_sent(level.from_sent),
                 ", ".join(f"{count} {status}" for status, count in level.errors.items()),
                 "" if level.error_latency is None else f"{level.error_latency.p95_ms:.1f}",
                 _memory(level.memory),
@@ -171,8 +198,8 @@ class LoadReport(BenchReport):
 
 def report_path(report: LoadReport, folder: Path) -> Path:
     """Return the report's file in ``folder``, named after its conditions."""
-    settings, machine = report.settings, report.environment
-    conditions = ("load", report.bundle, settings.engine, settings.precision, machine.cpu)
+    machine = report.environment
+    conditions = ("load", report.bundle, report.target, machine.cpu)
     return folder / f"{'-'.join(map(slug, conditions))}-{machine.cores}c.json"
 
 
@@ -198,6 +225,10 @@ def _percentiles(latency: LatencySummary | None) -> tuple[str, ...]:
         return ("", "", "", "", "0")
     times_ms = (latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms)
     return (*(f"{time_ms:.1f}" for time_ms in times_ms), str(latency.n))
+
+
+def _from_sent(latency: LatencySummary | None) -> str:
+    return "" if latency is None else f"{latency.p50_ms:.1f}, {latency.p95_ms:.1f}"
 
 
 def _memory(memory: MemoryUse | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ import typer
 
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
+from hemogat.cli.numbers import whole_numbers, words
 from hemogat.cli.output import JsonOption, print_json, print_table, remark
+from hemogat.contract import Engine, Precision
 from hemogat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,12 +31,24 @@ def serve(
             show_default="one started for this",
         ),
     ] = None,
-    concurrency: Annotated[
-        list[int] | None,
+    engine: Annotated[
+        Engine | None,
         typer.Option(
-            min=1,
+            help="What executes the graphs.", show_default="the bundle's first; --url: the server's"
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Number type of the graphs.",
+            show_default="the bundle's first; --url: the server's",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        list[str] | None,
+        typer.Option(
             metavar="N",
-            help="Closed loop with N requests under way; repeatable.",
+            help="Closed loop with N requests under way; several: repeat, or commas.",
             show_default="1, 2, 4, 8, 16, 32",
         ),
     ] = None,
@@ -41,7 +56,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="R",
-            help="Open loop with R requests a second, or R% of the closed loops' best; repeatable.",
+            help="Open loop with R requests a second, or R% of the closed loops' best; several.",
             show_default="50%, 80%, 150%",
         ),
     ] = None,
@@ -51,10 +66,28 @@ def serve(
     seconds: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="How long each load lasts.")
     ] = 15.0,
+    overload_seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="How long those beyond 100% last.")
+    ] = 60.0,
+    stream_seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="How long streams last.")
+    ] = 30.0,
+    warm_up_seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="How long each load lasts before it counts.")
+    ] = 2.0,
+    turn_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.1, metavar="S", help="Of pipeline and server in turns; long enough for batches."
+        ),
+    ] = 4.0,
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Threads that one graph may use.", show_default="all cores"
+            min=1,
+            metavar="N",
+            help="Threads that one graph may use.",
+            show_default="all cores; --url: the server's",
         ),
     ] = None,
     out: Annotated[
@@ -82,10 +115,21 @@ def serve(
     if out is not None:
         with needs("train"):
             import hemogat.benchmarks.serving_load_plot  # noqa: F401 - before minutes of load
-    given = {"concurrency": concurrency, "threads": threads, **_rates(rate)}
-    raw = {"streams": streams, "duration_s": seconds} | {
-        name: value for name, value in given.items() if value is not None
+    given = {
+        "engine": engine,
+        "precision": precision,
+        "concurrency": whole_numbers("--concurrency", concurrency) or None,
+        "threads": threads,
+        **_rates(words(rate)),
     }
+    raw = {
+        "streams": streams,
+        "duration_s": seconds,
+        "overload_s": overload_seconds,
+        "stream_s": stream_seconds,
+        "warm_up_s": warm_up_seconds,
+        "compare_s": turn_seconds,
+    } | {name: value for name, value in given.items() if value is not None}
     settings = parse_settings(LoadSettings, raw, source="bench serve")
     if bundle is None:
         bundle = find_latest("bundle.json")
@@ -101,9 +145,9 @@ def serve(
         _print_load(report)
 
 
-def _rates(given: list[str] | None) -> dict[str, list[float] | None]:
+def _rates(given: Sequence[str]) -> dict[str, list[float]]:
     """Sort "20" and "80%" into rates and shares of the capacity."""
-    if given is None:
+    if not given:
         return {}
     rates: list[float] = []
     shares: list[float] = []

@@ -214,6 +214,16 @@ class Client:
             with attempt, self._endpoint.errors():
                 return getattr(self._client, question)(*arguments, **as_json, **self._limit())
 
+    def model_config(self, model: str = contract.ENTRY_MODEL) -> Mapping[str, Any]:
+        """Return a model's configuration as the server has it.
+
+        Raises:
+            ServerError: the server cannot be reached, or has no such model.
+        """
+        answer: Mapping[str, Any] = self._ask("get_model_config", model)
+        found: Mapping[str, Any] = answer.get("config", answer)  # gRPC wraps it, HTTP does not
+        return found
+
     def model_facts(self) -> ModelFacts:
         """Return the served model's labels and limits, and the hash of its bundle.
 
@@ -221,8 +231,7 @@ class Client:
             ServerError: the server cannot be reached.
         """
         if self._facts is None:
-            answer = self._ask("get_model_config", contract.ENTRY_MODEL)
-            self._facts = ModelFacts.from_answer(answer)
+            self._facts = ModelFacts.from_answer(self.model_config())
         return self._facts
 
 

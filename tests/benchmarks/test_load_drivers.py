@@ -62,7 +62,12 @@ def test_a_sender_that_comes_late_does_not_shorten_latencies() -> None:
             await asyncio.sleep(0)
 
         found = await open_loop(blocking, [0.0, 0.01])
-        assert found.samples[1].latency_ms >= 40
+        late = found.samples[1]
+        assert late.latency_ms >= 40
+        # ... and what it took from when it was sent is told too.
+        assert late.lag_ms >= 39
+        assert late.from_sent_ms == pytest.approx(late.latency_ms - late.lag_ms)
+        assert found.samples[0].lag_ms < late.lag_ms
 
     asyncio.run(run())
 

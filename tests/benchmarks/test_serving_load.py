@@ -10,7 +10,7 @@ import pytest
 from hemogat.benchmarks.bench_server import bench_server
 from hemogat.benchmarks.serving_load import measure_serving_load
 from hemogat.benchmarks.serving_load_report import LoadReport, LoadSettings, write_load_report
-from hemogat.errors import ServerError
+from hemogat.errors import ConfigError, ServerError
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import write_sums
 from hemogat.serving.server import TritonServer
@@ -23,6 +23,7 @@ QUICK = LoadSettings(
     capacity_shares=(0.5,),
     streams=2,
     duration_s=1.0,
+    stream_s=1.5,
     warm_up_s=0.2,
     compare_rounds=2,
     compare_s=0.3,
@@ -55,9 +56,16 @@ def test_every_load_is_answered_and_counted(report: LoadReport) -> None:
         assert level.answered_per_s == pytest.approx(level.latency.n / level.duration_s)
         assert level.memory is not None
         assert level.memory.peak_mib >= level.memory.before_mib > 100
-    # Ten chunks of 100 ms and an end, for each stream.
+        assert len(level.memory.course_mib) == 5
+        assert level.memory.peak_mib >= max(level.memory.course_mib)
+        assert level.send_lag is not None
+        assert level.from_sent is not None
+        assert level.send_lag.n == level.from_sent.n == level.latency.n
+        assert level.from_sent.mean_ms <= level.latency.mean_ms
+        assert len(level.p50_by_third_ms) == len(level.p95_by_third_ms) == 3
+    # Fifteen chunks of 100 ms and an end, for each stream.
     assert report.levels[-1].latency is not None
-    assert report.levels[-1].latency.n == 2 * 11
+    assert report.levels[-1].latency.n == 2 * 16
 
 
 def test_the_servers_own_counts_are_in_the_report(report: LoadReport) -> None:
@@ -106,16 +114,36 @@ def test_every_load_has_its_figures(report: LoadReport) -> None:
 def test_overload_is_counted_by_status_and_not_retried(
     tiny_bundle: Path, server: TritonServer
 ) -> None:
-    settings = QUICK.model_copy(
-        update={"concurrency": (16,), "rates_per_s": (), "capacity_shares": (), "streams": 0}
-    )
+    changed = {"concurrency": (16,), "rates_per_s": (), "capacity_shares": (4.0,), "streams": 0}
+    settings = QUICK.model_copy(update=changed | {"overload_s": 1.5, "threads": None})
     report = measure_serving_load(tiny_bundle, url=server.grpc_url, settings=settings)
-    (level,) = report.levels
+    # What the server has, not what this program assumes.
+    found = (report.settings.engine, report.settings.precision, report.settings.threads)
+    assert found == ("onnx", "fp32", 1)
+    level, overload = report.levels
+    assert overload.duration_s >= 1.4  # the last arrival is a little before the end
+    assert overload.errors.keys() == {"UNAVAILABLE"}
+    assert overload.error_from_sent is not None
+    (told,) = (note for note in report.notes if note.startswith(f"{overload.name} offered"))
+    assert f"{overload.errors['UNAVAILABLE']} refused, p95" in told
+    assert {f.metric for f in report.figures} >= {"refused_p95", "send_lag_p95", "from_sent_p50"}
     assert level.errors.keys() == {"UNAVAILABLE"}
     assert level.error_latency is not None
     assert level.error_latency.n == level.errors["UNAVAILABLE"]
     assert level.latency is not None  # of what was let in
     assert level.memory is None  # of a server that is not ours
+
+
+@pytest.mark.parametrize(
+    ("option", "settings"),
+    [("engine", {"engine": "openvino"}), ("precision", {"precision": "int8"})],
+)
+def test_a_running_server_cannot_be_asked_for_another_engine(
+    tiny_bundle: Path, server: TritonServer, option: str, settings: dict[str, str]
+) -> None:
+    wanted = LoadSettings.model_validate(settings)
+    with pytest.raises(ConfigError, match=f"--{option}: the server has"):
+        measure_serving_load(tiny_bundle, url=server.grpc_url, settings=wanted)
 
 
 def test_a_server_of_another_bundle_is_refused(

@@ -64,8 +64,24 @@ def test_there_are_the_suites_that_make_runs() -> None:
     makefile = (SUITES.parents[1] / "Makefile").read_text()
     (line,) = (line for line in makefile.splitlines() if line.startswith("SUITES :="))
     names = line.partition(":=")[2].split()
-    assert set(names) <= {path.stem for path in SUITES.glob("*.yaml")}
-    assert "gpu-base" not in names
+    # All but those that need a GPU or a bundle that must be built first.
+    assert set(names) == {path.stem for path in SUITES.glob("*.yaml")} - {
+        "gpu-base",
+        "serving-base",
+    }
+
+
+def test_the_server_is_measured_long_enough() -> None:
+    demo = load_settings(Suite, SUITES / "serving-load.yaml").steps[0]
+    base = load_settings(Suite, SUITES / "serving-base.yaml").steps
+    assert demo.settings["streams"] == 20
+    assert demo.settings["stream_seconds"] == 30
+    assert [(s.settings["engine"], s.settings["precision"]) for s in base] == [
+        ("onnx", "fp32"), ("openvino", "int8"),
+    ]  # fmt: skip
+    for step in (demo, *base):
+        assert step.settings["overload_seconds"] == 60
+        assert step.settings["concurrency"] == (1, 4, 16)
 
 
 def test_a_suite_runs_and_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_refusals(refused: Callable[..., str], tmp_path: Path) -> None:
     assert f"{tmp_path}: is not a bundle" in refused("bench", tmp_path)
     assert f"{tmp_path}: is not a bundle" in refused("bench", "serve", tmp_path, "--rate", "50%")
     assert "--rate: expected a number or a percentage" in refused("bench", "serve", "--rate", "x%")
+    assert "--concurrency: expected whole numbers" in refused(
+        "bench", "serve", tmp_path, "--concurrency", "1,x"
+    )
+    assert f"{tmp_path}: is not a bundle" in refused(
+        "bench", "serve", tmp_path, "--concurrency", "1,16", "--rate", "5,50%"
+    )
     assert "capacity_shares" in refused("bench", "serve", "--rate", "-5%")
 
 
