@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Split, Utterance, read_manifest
+from hemogat.data.problems import all_problems
 from hemogat.errors import InputError
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import BundleManifest
@@ -23,6 +24,7 @@ from hemogat.training.evaluation_record import (
     summarise_answers,
 )
 from hemogat.training.head_names import FULL
+from hemogat.training.preparation import SkippedRow
 
 _UTTERANCES_AT_ONCE = 16
 _FEATURES = "the embeddings of audio and text, side by side"
@@ -40,9 +42,16 @@ def evaluate_bundle(
 
 
 def answer_split_by_bundle(
-    bundle: Path, manifest: Path, split: Split = "test", progress: Progress | None = None
+    bundle: Path,
+    manifest: Path,
+    split: Split = "test",
+    progress: Progress | None = None,
+    *,
+    skip_bad: bool = False,
 ) -> SplitAnswers:
     """Ask a bundle about every utterance of ``split``, with each kind of input that it takes.
+
+    ``skip_bad``: leave out and list utterances that cannot be used, rather than stop.
 
     Returns:
         Inductive answers alone: a bundle has one head, of one seed, and its bank.
@@ -50,15 +59,21 @@ def answer_split_by_bundle(
     Raises:
         BundleError: the bundle cannot be used.
         ManifestError: the manifest cannot be used, or has labels that the bundle does not know.
-        InputError: the split is empty, or an utterance cannot be used.
+        InputError: the split is empty, or an utterance cannot be used; carries all of those.
     """
     pipeline = Pipeline.load(bundle)
     facts = pipeline.bundle.manifest
     utterances = read_manifest(manifest, pipeline.labels).split(split)
     if not utterances:
         raise InputError(f"{manifest}: has no utterances in split {split!r}; name another one")
-    embedded = _embed(pipeline, utterances, progress or Progress())
-    true = np.array([pipeline.labels.index(utterance.label) for utterance in utterances])
+    embedded, skipped = _embed(pipeline, utterances, progress or Progress())
+    if skipped and (not skip_bad or not embedded):
+        reasons = [f"{row.id}: {row.reason}" for row in skipped]
+        raise InputError(
+            f"{all_problems(manifest, reasons)}; --skip-bad leaves such utterances out", reasons
+        )
+    left_out = {row.id for row in skipped}
+    true = np.array([pipeline.labels.index(u.label) for u in utterances if u.id not in left_out])
     rows = []
     for inputs in _inputs_of(facts):
         asked = [_with_only(inputs, pair) for pair in embedded]
@@ -74,21 +89,29 @@ def answer_split_by_bundle(
         best_seed=facts.provenance.seed,
         features=_FEATURES,
         rows=tuple(rows),
+        skipped=tuple(skipped),
     )
 
 
 def _embed(
     pipeline: Pipeline, utterances: Sequence[Utterance], progress: Progress
-) -> list[_Embedded]:
+) -> tuple[list[_Embedded], list[SkippedRow]]:
+    """Embed what can be used; return it, and what cannot."""
     embedded: list[_Embedded] = []
+    skipped: list[SkippedRow] = []
     with progress.stage("Embed", len(utterances)) as bar:
         for start in range(0, len(utterances), _UTTERANCES_AT_ONCE):
             batch = utterances[start : start + _UTTERANCES_AT_ONCE]
-            prepared = [pipeline.preprocessor.prepare(u.audio, u.text, name=u.id) for u in batch]
+            prepared = []
+            for u in batch:
+                try:
+                    prepared.append(pipeline.preprocessor.prepare(u.audio, u.text, name=u.id))
+                except InputError as error:
+                    skipped.append(SkippedRow(id=u.id, reason=str(error), split=u.split))
             audio, text = pipeline.embed_audio(prepared), pipeline.embed_text(prepared)
             embedded += zip(audio, text, strict=True)
             bar.advance(len(batch))
-    return embedded
+    return embedded, skipped
 
 
 def _answers(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemogat.cli.extras import needs
-from hemogat.cli.output import JsonOption, print_json, print_metrics, remark
+from hemogat.cli.output import JsonOption, print_json, print_metrics, remark, remark_skipped
 from hemogat.data.manifest import Split
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ def evaluate(
         Path | None,
         typer.Option(help="CSV of the utterances, for a bundle.", show_default=False),
     ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out utterances that a bundle cannot use."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,11 +64,14 @@ def evaluate(
         raise typer.BadParameter(f"{target} is a bundle, which needs --manifest")
     if manifest is not None and not is_bundle:
         raise typer.BadParameter(f"{target} is no bundle, so --manifest has no meaning for it")
+    if skip_bad and not is_bundle:
+        raise typer.BadParameter(f"{target} is no bundle: --skip-bad was for its training to know")
     progress = Progress(visible=True)
     with needs("train"):
         from hemogat.training.evaluation_report import REPORT_FILE, write_evaluation
     out = out or default_evaluation(target, split, is_bundle=is_bundle)
-    answers = _answer(target, split, manifest, progress)
+    answers = _answer(target, split, manifest, progress, skip_bad=skip_bad)
+    remark_skipped(answers.skipped)
     evaluation = write_evaluation(answers, out, progress, pictures=pictures)
     if as_json:
         print_json(evaluation.model_dump(mode="json"))
@@ -82,14 +89,16 @@ def default_evaluation(target: Path, split: Split, *, is_bundle: bool) -> Path:
     return target / "evaluation" / split
 
 
-def _answer(target: Path, split: Split, manifest: Path | None, progress: Progress) -> SplitAnswers:
+def _answer(
+    target: Path, split: Split, manifest: Path | None, progress: Progress, *, skip_bad: bool
+) -> SplitAnswers:
     with needs("train"):
         from hemogat.benchmarks.accuracy import answer_split_by_bundle
         from hemogat.training.evaluation import answer_split
         from hemogat.training.run_directory import RunDirectory
 
     if manifest is not None:
-        return answer_split_by_bundle(target, manifest, split, progress)
+        return answer_split_by_bundle(target, manifest, split, progress, skip_bad=skip_bad)
     return answer_split(RunDirectory.open(target), split, progress=progress)
 
 

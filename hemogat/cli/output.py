@@ -14,6 +14,7 @@ from hemogat.contract import Engine, Precision, SearchMode
 if TYPE_CHECKING:
     from hemogat.training.evaluation_record import Evaluation
     from hemogat.training.metrics import Figure
+    from hemogat.training.preparation import SkippedRow
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 EngineOption = Annotated[
@@ -72,6 +73,14 @@ def print_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequen
 def remark(line: str) -> None:
     """Print a remark on standard error."""
     typer.echo(line, err=True)
+
+
+def remark_skipped(skipped: Sequence[SkippedRow]) -> None:
+    """Name the utterances that were left out."""
+    if skipped:
+        remark(f"warning: {len(skipped)} utterances were skipped, they cannot be read:")
+    for row in skipped:
+        remark(f"  {row.id}: {row.reason}")
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemogat.cli.extras import needs
-from hemogat.cli.output import JsonOption, print_facts, print_json, print_metrics, remark
+from hemogat.cli.output import (
+    JsonOption,
+    print_facts,
+    print_json,
+    print_metrics,
+    remark,
+    remark_skipped,
+)
 
 if TYPE_CHECKING:
     from hemogat.training.partial_run import Existing
@@ -112,11 +119,7 @@ def train(
 def _report(run: RunDirectory, as_json: bool) -> None:
     from hemogat.training.evaluation import evaluate_run
 
-    skipped = run.record.skipped
-    if skipped:
-        remark(f"warning: {len(skipped)} utterances were skipped, their audio cannot be read:")
-    for row in skipped:
-        remark(f"  {row.id}: {row.reason}")
+    remark_skipped(run.record.skipped)
     has_test = any(row.split == "test" for row in run.record.rows)
     evaluation = evaluate_run(run, "test" if has_test else "val")
     if as_json:

@@ -10,6 +10,7 @@ from hemogat.training.evaluation_tables import (
     per_class_table,
     recognition_table,
     seeds_sentence,
+    skipped_lines,
 )
 
 
@@ -41,6 +42,7 @@ def model_card(manifest: BundleManifest, parity: ParityFile, metrics: Evaluation
         "",
         *_section("What the graph adds", graph_gain_lines(metrics)),
         *_section("By label, what is served, %", per_class_table(metrics)),
+        *_section("Left out of training and evaluation, unreadable", skipped_lines(metrics)),
         "## Parity with the torch reference",
         "",
         *(f"- {target}: {_parity(report)}" for target, report in parity.reports.items()),

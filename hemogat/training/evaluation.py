@@ -105,6 +105,7 @@ def answer_split(
         best_seed=run.record.best_seed,
         features=_FEATURES,
         rows=tuple(rows),
+        skipped=run.record.skipped,
     )
 
 

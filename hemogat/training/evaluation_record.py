@@ -14,6 +14,7 @@ from hemogat.data.manifest import Split
 from hemogat.training.head_names import FULL
 from hemogat.training.intervals import Estimate, estimate
 from hemogat.training.metrics import ECE_BINS, FIGURES, ClassMetrics, Figure, Metrics, measure
+from hemogat.training.preparation import SkippedRow
 
 SCHEMA_VERSION: Literal[1] = 1
 CONTROL = "no_gnn"  # the head that tells what the graph adds
@@ -47,7 +48,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class SplitAnswers:
-    """All answers of one run or bundle on one split; ``features`` names what the answers hold."""
+    """All answers of one run or bundle on one split; ``features`` names what the answers hold.
+
+    ``skipped``: utterances that were left out, unreadable: a run's of all its splits.
+    """
 
     name: str
     split: Split
@@ -56,6 +60,7 @@ class SplitAnswers:
     best_seed: int
     features: str
     rows: tuple[Answers, ...]
+    skipped: tuple[SkippedRow, ...] = ()
 
     @property
     def best(self) -> int:
@@ -96,7 +101,8 @@ class Evaluation(Settings):
 
     ``rows``: the exported head (``full``) on every graph, and the control heads on the inductive
     one, each first with all the inputs it reads. ``graph_gain``: inductive minus ``no_gnn``,
-    paired by seed; None where one of the two is missing.
+    paired by seed; None where one of the two is missing. ``skipped``: utterances that were left
+    out, unreadable, by a run in any of its splits, or by the evaluation of a bundle.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -108,6 +114,7 @@ class Evaluation(Settings):
     ece_bins: PositiveInt = ECE_BINS
     rows: tuple[EvaluationRow, ...]
     graph_gain: dict[Figure, Estimate] | None
+    skipped: tuple[SkippedRow, ...] = ()
 
     @property
     def graphs(self) -> dict[str, EvaluationRow]:
@@ -146,6 +153,7 @@ def summarise_answers(answers: SplitAnswers) -> Evaluation:
             _row(row, found, best) for row, found in zip(answers.rows, metrics, strict=True)
         ),
         graph_gain=_graph_gain(answers.rows, metrics, best),
+        skipped=answers.skipped,
     )
 
 

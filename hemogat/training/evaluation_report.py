@@ -27,6 +27,7 @@ from hemogat.training.evaluation_tables import (
     per_class_table,
     recognition_table,
     seeds_sentence,
+    skipped_lines,
 )
 from hemogat.training.head_names import FULL
 
@@ -77,6 +78,7 @@ def report(evaluation: Evaluation, pictures: Sequence[str] = ()) -> str:
         f"All figures, {GRAPH_TITLES[served.graph]}, %": all_figures_table(evaluation),
         f"By label, {GRAPH_TITLES[served.graph]}, %": per_class_table(evaluation),
         "Likeness of the nodes after each graph layer": layer_cosine_table(evaluation),
+        "Left out, unreadable": skipped_lines(evaluation),
         "Pictures": list(pictures),
     }
     lines = [

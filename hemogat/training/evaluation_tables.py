@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from hemogat.training.evaluation_record import Evaluation, EvaluationRow
@@ -95,6 +96,17 @@ def graph_gain_sentence(gain: Estimate) -> str:
     if gain.high < 0:
         return f"{change} {interval}: a loss."
     return f"{change} {interval}: the interval holds 0, so neither a gain nor a loss is shown."
+
+
+def skipped_lines(evaluation: Evaluation) -> list[str]:
+    """Say which utterances were left out and why; nothing if none was."""
+    skipped = evaluation.skipped
+    if not skipped:
+        return []
+    counts = Counter(row.split or "unknown" for row in skipped)
+    by_split = ", ".join(f"{split} {counts[split]}" for split in sorted(counts))
+    listed = (f"- `{row.id}`: {row.reason}" for row in skipped)
+    return [f"{len(skipped)} utterances, by split: {by_split}.", "", *listed]
 
 
 def layer_cosine_table(evaluation: Evaluation) -> list[str]:

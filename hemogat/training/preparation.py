@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hemogat.config import Recipe, Settings
 from hemogat.data.audio import decode_audio
-from hemogat.data.manifest import Manifest, Utterance
+from hemogat.data.manifest import Manifest, Split, Utterance
 from hemogat.data.text import TextTokenizer, TokenizedText, clean_text
 from hemogat.errors import InputError
 from hemogat.progress import Progress
@@ -38,10 +38,14 @@ class PreparedRow:
 
 
 class SkippedRow(Settings):
-    """An utterance that was left out because its audio cannot be read, and why."""
+    """An utterance that was left out because its audio cannot be read, and why.
+
+    ``split``: None in runs that were recorded before this was.
+    """
 
     id: str
     reason: str
+    split: Split | None = None
 
 
 def prepare_rows(
@@ -74,7 +78,9 @@ def prepare_rows(
             except InputError as error:
                 if skipped is None:
                     raise
-                skipped.append(SkippedRow(id=utterance.id, reason=str(error)))
+                skipped.append(
+                    SkippedRow(id=utterance.id, reason=str(error), split=utterance.split)
+                )
                 continue
             tokens = encoder.encode(text) if encoder is not None and text else None
             rows.append(PreparedRow(samples, tokens, numbers[utterance.label]))

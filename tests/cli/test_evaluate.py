@@ -4,13 +4,20 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import Result
 
-from hemogat.training.evaluation import evaluate_run
+from hemogat.data.manifest import read_manifest, write_manifest
+from hemogat.export.model_card import model_card
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.parity_report import ParityFile
+from hemogat.training.evaluation import answer_split, evaluate_run
+from hemogat.training.evaluation_report import write_evaluation
+from hemogat.training.preparation import SkippedRow
 from hemogat.training.run_directory import RunDirectory
 
 
@@ -54,6 +61,53 @@ def test_a_bundle_answers_as_its_run(
     beside = tmp_path / "bundle-evaluation" / "test" / "metrics.json"
     assert json.loads(beside.read_text()) == found
     assert hemogat_json(*arguments) == found  # the bundle is as it was
+
+
+def test_a_bundle_leaves_out_what_it_cannot_read_if_asked(
+    hemogat: Callable[..., Result],
+    refused: Callable[..., str],
+    tiny_bundle: Path,
+    tiny_manifest: Path,
+    tmp_path: Path,
+) -> None:
+    utterances = list(read_manifest(tiny_manifest).utterances)
+    tested = [n for n, u in enumerate(utterances) if u.split == "test"][:2]
+    for number in tested:
+        damaged = tmp_path / f"damaged-{number}.wav"
+        damaged.write_bytes(b"RIFF")
+        utterances[number] = replace(utterances[number], audio=damaged)
+    write_manifest(tmp_path / "corpus.csv", utterances)
+    out = tmp_path / "out"
+    arguments = ("evaluate", tiny_bundle, "--manifest", tmp_path / "corpus.csv", "--no-pictures")
+    line = refused(*arguments, "--out", out)
+    assert "2 problems: " in line
+    assert "--skip-bad" in line
+    result = hemogat(*arguments, "--out", out, "--skip-bad", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    ids = [utterances[number].id for number in tested]
+    assert [row["id"] for row in found["skipped"]] == ids
+    assert found["rows"][0]["utterances"] == 10
+    report = (out / "report.md").read_text()
+    assert "2 utterances, by split: test 2." in report
+    assert all(f"- `{name}`: " in report and name in result.stderr for name in ids)
+
+
+def test_what_a_run_left_out_is_on_its_report_and_card(
+    tiny_run: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    run = RunDirectory.open(tiny_run)
+    row = SkippedRow(id="angry-99", reason="is truncated", split="train")
+    record = run.record.model_copy(update={"skipped": (row,)})
+    answers = answer_split(RunDirectory(run.path, record))
+    evaluation = write_evaluation(answers, tmp_path / "out", pictures=False)
+    assert evaluation.skipped == (row,)
+    assert "- `angry-99`: is truncated" in (tmp_path / "out" / "report.md").read_text()
+    bundle = Bundle.open(tiny_bundle)
+    parity = ParityFile.model_validate_json((tiny_bundle / "parity.json").read_bytes())
+    card = model_card(bundle.manifest, parity, evaluation)
+    assert "1 utterances, by split: train 1." in card
+    assert "- `angry-99`: is truncated" in card
 
 
 @pytest.mark.parametrize("split", ["dev", ""])
