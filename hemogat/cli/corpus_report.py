@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from hemogat.data.corpus import Corpus
     from hemogat.data.manifest import Manifest
 
-_LISTED = 20
-
 
 def report(
     corpus: Corpus,
@@ -58,8 +56,8 @@ def report(
         print_counts(manifest)
 
 
-def print_counts(manifest: Manifest) -> None:
-    """Print the number of utterances by split and label."""
+def print_counts(manifest: Manifest, *, as_remark: bool = False) -> None:
+    """Print the number of utterances by split and label; ``as_remark``: on standard error."""
     print_table(
         ("split",),
         (*manifest.labels, "all"),
@@ -67,6 +65,7 @@ def print_counts(manifest: Manifest) -> None:
             (split, *map(str, counts.values()), str(sum(counts.values())))
             for split, counts in manifest.counts().items()
         ),
+        as_remark=as_remark,
     )
 
 
@@ -84,7 +83,5 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
 def _remark_list(title: str, items: Sequence[str]) -> None:
     if items:
         remark(f"{title}: {len(items)}")
-        for item in items[:_LISTED]:
+        for item in items:
             remark(f"  {item}")
-        if len(items) > _LISTED:
-            remark(f"  and {len(items) - _LISTED} more (--json lists them all)")

@@ -16,7 +16,6 @@ from hemogat.data.problems import SHOWN
 from hemogat.errors import HemogatError, IncompleteError, InputError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-LISTED = 20  # problems of one file: more would push the first ones off the screen
 
 
 class CommandGroup(TyperGroup):
@@ -66,10 +65,8 @@ class DefaultCommandGroup(TyperGroup):
 def _list(problems: Sequence[str]) -> None:
     """Print the problems, one a line, if the message that follows does not name them all."""
     if len(problems) > SHOWN:
-        for problem in problems[:LISTED]:
+        for problem in problems:
             _say(f"  {problem}")
-        if len(problems) > LISTED:
-            _say(f"  and {len(problems) - LISTED} more")
 
 
 def _say(line: str) -> None:

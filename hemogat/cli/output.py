@@ -50,10 +50,16 @@ def print_facts(facts: Mapping[str, str]) -> None:
             typer.echo(f"{heading:<{width}}  {line}")
 
 
-def print_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(
+    left: Sequence[str],
+    right: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    as_remark: bool = False,
+) -> None:
     """Print a table: the columns that align left, then those that align right.
 
-    Cells are cut off rather than wrapped.
+    Cells are cut off rather than wrapped. ``as_remark``: on standard error.
     """
     from rich import box
     from rich.console import Console
@@ -66,8 +72,9 @@ def print_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequen
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+    stream = sys.stderr if as_remark else sys.stdout
+    width = None if stream.isatty() else _PIPE_COLUMNS
+    Console(file=stream, markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 def remark(line: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemogat.cli.corpus_report import print_counts
 from hemogat.cli.extras import needs
 from hemogat.cli.output import (
     JsonOption,
@@ -82,7 +83,7 @@ def train(
     if resume and restart:
         raise typer.BadParameter("give --resume or --restart, not both")
     settings = load_recipe(recipe)
-    warnings = read_manifest(manifest, settings.labels).warnings
+    corpus = read_manifest(manifest, settings.labels)
     with needs("train"):
         from hemogat.training.partial_run import partial_path
         from hemogat.training.processes import is_main_process
@@ -90,7 +91,8 @@ def train(
 
     main = is_main_process()
     if main:
-        for warning in warnings:
+        print_counts(corpus, as_remark=True)
+        for warning in corpus.warnings:
             remark(f"warning: {manifest}: {warning}")
     out = out or default_run(settings.name)
     existing: Existing = "resume" if resume else "restart" if restart else "refuse"

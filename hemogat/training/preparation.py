@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hemogat.config import Recipe, Settings
 from hemogat.data.audio import decode_audio
 from hemogat.data.manifest import Manifest, Split, Utterance
+from hemogat.data.problems import first_few
 from hemogat.data.text import TextTokenizer, TokenizedText, clean_text
 from hemogat.errors import InputError
 from hemogat.progress import Progress
@@ -61,12 +62,14 @@ def prepare_rows(
     read are put there, and have no row.
 
     Raises:
-        InputError: an utterance cannot be used; nothing is replaced by silence.
+        InputError: utterances cannot be used, all of which it carries; nothing is replaced by
+            silence.
     """
     reads = recipe.head.reads
     encoder = TextTokenizer(tokenizer, recipe.text) if "text" in reads else None
     numbers = {label: n for n, label in enumerate(recipe.labels)}
     rows = []
+    bad: list[SkippedRow] = []
     with progress.stage("Decode audio", len(utterances)) as stage:
         for utterance in utterances:
             written = utterance.text if encoder is not None else None
@@ -76,14 +79,19 @@ def prepare_rows(
             try:
                 samples = decode_audio(heard, recipe.audio) if heard else None
             except InputError as error:
-                if skipped is None:
-                    raise
-                skipped.append(
-                    SkippedRow(id=utterance.id, reason=str(error), split=utterance.split)
-                )
+                bad.append(SkippedRow(id=utterance.id, reason=str(error), split=utterance.split))
                 continue
             tokens = encoder.encode(text) if encoder is not None and text else None
             rows.append(PreparedRow(samples, tokens, numbers[utterance.label]))
+    if skipped is not None:
+        skipped += bad
+    elif bad:
+        reasons = [f"{row.id}: {row.reason}" for row in bad]
+        raise InputError(
+            f"{len(bad)} utterances cannot be read: {first_few(reasons, '; ')}; mend or remove "
+            f"them, or leave them out with --skip-bad",
+            reasons,
+        )
     return rows
 
 

@@ -42,6 +42,17 @@ def test_what_a_user_can_cause_is_one_line(app: typer.Typer, name: str) -> None:
     assert result.stdout == ""
 
 
+def test_every_problem_is_listed(app: typer.Typer) -> None:
+    problems = [f"row {number}: no label" for number in range(60)]
+
+    @app.command("many")
+    def fail() -> None:
+        raise InputError("m.csv: 60 problems", problems)
+
+    lines = CliRunner().invoke(app, ["many"]).stderr.splitlines()
+    assert lines == [*(f"  {problem}" for problem in problems), "error: m.csv: 60 problems"]
+
+
 def test_a_bug_keeps_its_traceback(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["bug"])
     assert isinstance(result.exception, RuntimeError)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from typer.testing import Result
 
 from hemogat.config import Recipe
+from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.training.run_directory import RunDirectory
 
 
@@ -67,6 +69,25 @@ def test_speakers_in_two_splits_are_warned_of(
     assert result.exit_code == 1
     assert "will not be speaker-independent" in result.stderr
     assert f"{tmp_path / 'taken'}: exists already" in result.stderr
+
+
+def test_every_file_that_cannot_be_read_is_listed_and_the_corpus_counted(
+    hemogat: Callable[..., Result], recipe: Path, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    utterances = list(read_manifest(tiny_manifest).utterances)
+    for number in range(0, 25, 5):
+        damaged = tmp_path / f"damaged-{number}.wav"
+        damaged.write_bytes(b"RIFF")
+        utterances[number] = replace(utterances[number], audio=damaged)
+    write_manifest(tmp_path / "corpus.csv", utterances)
+    result = hemogat("train", recipe, "--manifest", tmp_path / "corpus.csv")
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    for number in range(0, 25, 5):
+        assert [line for line in lines if line.startswith(f"  {utterances[number].id}: ")]
+    assert "error: 5 utterances cannot be read: " in lines[-1]
+    assert "--skip-bad" in lines[-1]
+    assert ["train", "8", "8", "8", "24"] in [line.split() for line in lines]
 
 
 def test_recipes_are_listed(hemogat: Callable[..., Result]) -> None:
