@@ -85,7 +85,10 @@ def verify_files(
 
 def _read_sums(path: Path, again: str) -> dict[str, str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, for which a flipped bit can leave a line end that is another one.
+        *lines, rest = path.read_bytes().decode("utf-8").split("\n")
+        if rest:
+            raise ValueError("its last line is cut off")
         pairs = [line.split("  ", 1) for line in lines]
         return {inside(name): digest for digest, name in pairs}
     except OSError as error:
