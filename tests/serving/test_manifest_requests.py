@@ -165,6 +165,9 @@ def test_a_crash_of_a_supervised_server_loses_no_row(
                     time.sleep(0.002)
                 server.kill()
                 assert asking.result(120).predicted == len(expected) - 1
+            wanted = out.with_name("wanted.csv")
+            wanted.write_text("\n".join(expected) + "\n")
+            assert rounded(out) == rounded(wanted)
             assert any("starting again in" in message for message in said)
             [again] = psutil.Process(process.pid).children()
             stub = next(child for child in again.children() if "stub" in child.name())
