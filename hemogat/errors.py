@@ -35,6 +35,10 @@ class BundleError(HemogatError):
     """A bundle or run directory is missing, incomplete, altered or of an unknown version."""
 
 
+class TrainingError(HemogatError):
+    """Training cannot go on: what it learns is no number any more."""
+
+
 class ParityError(HemogatError):
     """An exported graph does not give what the torch reference gives; nothing was handed out."""
 

@@ -18,6 +18,7 @@ from hemogat.data.text import TokenizedText, batch_tokens
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.progress import Progress
 from hemogat.training.augmentation import augment
+from hemogat.training.epoch import Epoch
 from hemogat.training.features import embed_samples, embed_texts
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
 from hemogat.training.metrics import weighted_f1
@@ -30,11 +31,15 @@ _RATE_HZ = 16_000
 
 
 class _Batch(NamedTuple):
-    """A process's share of a batch: encoder inputs, labels [B], weight of its mean loss."""
+    """A process's share of a batch: encoder inputs, labels [B], weight of its mean loss.
+
+    ``utterances``: how many the batch has, over all processes.
+    """
 
     inputs: tuple[Tensor, ...]
     targets: Tensor
     weight: float
+    utterances: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def train_audio_encoder(
             chosen, weight = _own_share(part, accelerator)
             windows = [window(heard[i][0], own) for i in chosen * objective.views]
             targets = torch.tensor([heard[i][1] for i in chosen * objective.views])
-            yield _Batch((torch.from_numpy(np.stack(windows)),), targets, weight)
+            yield _Batch((torch.from_numpy(np.stack(windows)),), targets, weight, len(part))
 
     def embed(samples: Sequence[NDArray[np.float32]]) -> Tensor:
         return embed_samples(encoder, samples, window_samples)
@@ -135,7 +140,8 @@ def train_text_encoder(
                 chosen = chosen * objective.views
                 ((_, ids, mask),) = batch_tokens([written[i][0] for i in chosen])
                 targets = torch.tensor([written[i][1] for i in chosen])
-                yield _Batch((torch.from_numpy(ids), torch.from_numpy(mask)), targets, weight)
+                inputs = (torch.from_numpy(ids), torch.from_numpy(mask))
+                yield _Batch(inputs, targets, weight, len(positions))
 
     def embed(texts: Sequence[TokenizedText]) -> Tensor:
         return embed_texts(encoder, texts)
@@ -184,18 +190,18 @@ def _train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_up_and_decay(config.epochs))
     together, stepping = accelerator.prepare(trained, optimiser)
 
-    def train_epoch(random: np.random.Generator) -> float:
+    def train_epoch(epoch: Epoch) -> float:
+        random = epoch.random
         own = np.random.default_rng([int(random.integers(2**62)), accelerator.process_index])
         torch.manual_seed(int(own.integers(2**62)))  # each process drops out other numbers
-        losses = []
-        for inputs, targets, weight in data.batches(random, own):
+        for inputs, targets, weight, utterances in epoch.remaining(data.batches(random, own)):
             loss = weight * together(tuple(part.to(device) for part in inputs), targets.to(device))
             stepping.zero_grad()
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(parameters, 1.0)
             stepping.step()
-            losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
+            epoch.batch_done(loss.item(), utterances)
+        return epoch.mean_loss()
 
     @torch.no_grad()
     def validate() -> float:
@@ -204,7 +210,7 @@ def _train(
         score = weighted_f1(data.validation_labels.numpy(), predicted)
         return agree(score, accelerator)
 
-    with progress.stage(title, config.epochs) as stage:
+    with progress.stage(title, config.epochs * data.utterances) as stage:
         best = train_epochs(
             Trainee(encoder, optimiser, schedule, objective),
             config,

@@ -13,6 +13,7 @@ from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
 from hemogat.model.head import HIDDEN, FusionHead
 from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
+from hemogat.training.epoch import Epoch
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
 from hemogat.training.memory import keep_freed_memory
 from hemogat.training.metrics import weighted_f1
@@ -129,7 +130,7 @@ def train_head(
         optimiser, mode="max", factor=0.1, patience=max(1, config.patience // 2)
     )
 
-    def train_epoch(_: object) -> float:
+    def train_epoch(_: Epoch) -> float:
         present = _hide_modalities(e.present, head_config.modality_dropout)
         neighbours = graphs.linked_with(used, present)
         if used.labels:

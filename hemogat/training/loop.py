@@ -20,6 +20,7 @@ from hemogat.errors import BundleError
 from hemogat.files import replace_synced
 from hemogat.model.writing import writing
 from hemogat.progress import Stage
+from hemogat.training.epoch import Epoch, EpochState, check_loss, random_state
 
 CHECKPOINT_EVERY_S = 30.0
 
@@ -44,7 +45,8 @@ class Trainee:
 class StageFiles:
     """Where a loop keeps what it needs to go on after an interruption, and its TensorBoard logs.
 
-    ``checkpoint_every_s``: least time between checkpoints, which are written at an epoch's end.
+    ``checkpoint_every_s``: least time between checkpoints, which are written after an epoch, and
+    after a batch if ``within_epochs``: not where several processes have a random state each.
     ``writes``: False in all processes but the main one, which only read.
     """
 
@@ -52,6 +54,7 @@ class StageFiles:
     logs: Path | None = None
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
     writes: bool = True
+    within_epochs: bool = True
 
 
 NOWHERE = StageFiles()
@@ -59,18 +62,19 @@ NOWHERE = StageFiles()
 
 @dataclass
 class _Progress:
-    """How far a loop has come."""
+    """How far a loop has come; ``epoch``: what is done of the one under way."""
 
     model: dict[str, Any]  # the weights of the best epoch
     epochs: int = 0
     best: float = -1.0
     since_best: int = 0
+    epoch: EpochState = field(default_factory=EpochState)
 
 
 def train_epochs(
     trainee: Trainee,
     config: OptimiserConfig,
-    train_epoch: Callable[[np.random.Generator], float],
+    train_epoch: Callable[[Epoch], float],
     validate: Callable[[], float],
     stage: Stage,
     *,
@@ -85,37 +89,43 @@ def train_epochs(
     Args:
         trainee: what is trained; the model is left in evaluation mode.
         config: length and stopping rule.
-        train_epoch: trains for one epoch, given its random numbers; returns the mean loss.
+        train_epoch: trains for one epoch, batch by batch; returns the mean loss.
         validate: returns a score, higher is better.
-        stage: the progress bar, one step per epoch.
+        stage: the progress bar, one step per utterance and epoch, or per epoch.
         files: checkpoint and logs; a checkpoint that stands there is continued.
-        utterances: in an epoch, for the rate that is shown; None: epochs per second.
+        utterances: in an epoch that has batches; None: an epoch is one batch.
 
     Returns:
         The best score.
+
+    Raises:
+        TrainingError: the loss is no number.
     """
     seed = int(torch.randint(2**62, ()).item())
     at = _restore(trainee, files.checkpoint) or _Progress(copy.deepcopy(trainee.model.state_dict()))
-    if at.epochs:
-        stage.advance(at.epochs)
-    saved_s = time.monotonic()
+    checkpoints = _Checkpoints(trainee, at, files)
+    notes = _Notes(config.epochs, utterances)
+    if at.epochs or at.epoch.losses:
+        stage.advance(at.epochs * (utterances or 1) + at.epoch.utterances)
     with _logging(files, at.epochs) as log:
         while at.epochs < config.epochs and at.since_best < config.patience:
-            started_s = time.perf_counter()
-            random = _seed_epoch(seed, at.epochs)
-            trainee.model.train()
             rate = trainee.optimiser.param_groups[0]["lr"]
-            loss = train_epoch(random)
+            notes.begin(at, rate)
+
+            def after_batch(count: int) -> None:
+                stage.advance(count, note=notes.of_batch(at.epoch))
+                checkpoints.after_batch()
+
+            trainee.model.train()
+            loss = train_epoch(Epoch(_seed_epoch(seed, at.epochs), at.epoch, after_batch))
+            check_loss(loss)
             trainee.model.eval()
             score = validate()
             _step(trainee.schedule, score)
             _count(at, score, trainee.model)
             log(at.epochs, {"loss": loss, "learning_rate": rate, "validation_weighted_f1": score})
-            stage.advance(note=_note(loss, score, time.perf_counter() - started_s, utterances))
-            due = time.monotonic() - saved_s >= files.checkpoint_every_s
-            if files.checkpoint and files.writes and due:
-                _save(trainee, at, files.checkpoint)
-                saved_s = time.monotonic()
+            stage.advance(utterances is None, note=notes.of_epoch(loss, score))
+            checkpoints.after_epoch()
     trainee.model.load_state_dict(at.model)
     trainee.model.eval()
     return at.best
@@ -136,20 +146,69 @@ def _step(schedule: LRScheduler, score: float) -> None:
 
 def _count(at: _Progress, score: float, model: nn.Module) -> None:
     at.epochs += 1
+    at.epoch = EpochState()
     at.since_best += 1
     if score > at.best:
         at.best, at.since_best, at.model = score, 0, copy.deepcopy(model.state_dict())
 
 
-def _note(loss: float, score: float, duration_s: float, utterances: int | None) -> str:
-    rate = (utterances or 1) / duration_s
-    unit = "epochs" if utterances is None else "utterances"
-    return f"{rate:.3g} {unit}/s, loss {loss:.2f}, val w-F1 {score:.2f}"
+class _Notes:
+    """What stands beside the bar."""
+
+    def __init__(self, epochs: int, utterances: int | None) -> None:
+        self._epochs, self._utterances = epochs, utterances
+        self._epoch, self._rate, self._done_before = 0, 0.0, 0
+        self._began_s = 0.0
+
+    def begin(self, at: _Progress, rate: float) -> None:
+        """Begin an epoch, which may be one that was interrupted."""
+        self._epoch, self._rate, self._done_before = at.epochs + 1, rate, at.epoch.utterances
+        self._began_s = time.perf_counter()
+
+    def of_batch(self, epoch: EpochState) -> str:
+        return f"{self._where()}, {self._speed(epoch.utterances)}, loss {epoch.losses[-1]:.2f}"
+
+    def of_epoch(self, loss: float, score: float) -> str:
+        speed = self._speed(self._utterances or 1)
+        return f"{self._where()} done, {speed}, loss {loss:.2f}, val w-F1 {score:.2f}"
+
+    def _where(self) -> str:
+        return f"epoch {self._epoch}/{self._epochs}, rate {self._rate:.2g}"
+
+    def _speed(self, done: int) -> str:
+        per_s = (done - self._done_before) / (time.perf_counter() - self._began_s)
+        return f"{per_s:.3g} {'epochs' if self._utterances is None else 'utterances'}/s"
+
+
+class _Checkpoints:
+    """Writes a checkpoint where one is due."""
+
+    def __init__(self, trainee: Trainee, at: _Progress, files: StageFiles) -> None:
+        self._trainee, self._at, self._files = trainee, at, files
+        self._saved_s = time.monotonic()
+
+    def after_batch(self) -> None:
+        if self._files.within_epochs and self._is_due():
+            self._at.epoch.random = random_state()
+            self._save()
+
+    def after_epoch(self) -> None:
+        if self._is_due():
+            self._save()
+
+    def _is_due(self) -> bool:
+        passed_s = time.monotonic() - self._saved_s
+        return self._files.writes and passed_s >= self._files.checkpoint_every_s
+
+    def _save(self) -> None:
+        if self._files.checkpoint is not None:
+            _save(self._trainee, self._at, self._files.checkpoint)
+            self._saved_s = time.monotonic()
 
 
 def _save(trainee: Trainee, at: _Progress, path: Path) -> None:
     state = {
-        "progress": vars(at),
+        "progress": vars(at) | {"epoch": vars(at.epoch)},
         "model": trainee.model.state_dict(),
         "companion": trainee.companion.state_dict(),
         "optimiser": trainee.optimiser.state_dict(),
@@ -171,7 +230,8 @@ def _restore(trainee: Trainee, path: Path | None) -> _Progress | None:
         trainee.companion.load_state_dict(state["companion"])
         trainee.optimiser.load_state_dict(state["optimiser"])
         trainee.schedule.load_state_dict(state["schedule"])
-        return _Progress(**state["progress"])
+        progress = state["progress"]
+        return _Progress(**progress | {"epoch": EpochState(**progress["epoch"])})
     except Exception as error:  # torch names none, and a damaged file can raise anything
         raise BundleError(
             f"{path}: is no checkpoint of this stage, or damaged; delete it, and the stage begins "

@@ -68,6 +68,7 @@ class PartialRun:
             self.folder / "logs" / stage,
             self.checkpoint_every_s,
             writes=own or self.accelerator.is_main_process,
+            within_epochs=self.accelerator.num_processes == 1,
         )
 
     def finish(self, stage: str) -> None:

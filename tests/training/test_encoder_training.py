@@ -18,6 +18,7 @@ from hemogat.config import (
     Wav2Vec2Size,
 )
 from hemogat.data.text import TokenizedText
+from hemogat.errors import TrainingError
 from hemogat.model.encoders import (
     AudioEncoder,
     TextEncoder,
@@ -70,8 +71,12 @@ def sounds(count: int, seed: int) -> list[PreparedRow]:
     return rows
 
 
+def epochs(notes: list[str]) -> list[str]:
+    return [note for note in notes if " done, " in note]
+
+
 def losses(notes: list[str]) -> list[float]:
-    return [float(re.findall(r"loss ([\d.]+)", note)[0]) for note in notes]
+    return [float(re.findall(r"loss ([\d.]+)", note)[0]) for note in epochs(notes)]
 
 
 def train_texts(config: EncoderTraining, progress: Progress) -> tuple[TextEncoder, float]:
@@ -110,6 +115,27 @@ def test_an_audio_encoder_learns_what_sounds_say(recorded: Recorded) -> None:
     assert losses(notes)[-1] < losses(notes)[0]
 
 
+def test_a_batch_says_its_loss_rate_and_speed(recorded: Recorded) -> None:
+    progress = recorded()
+    config = EncoderTraining(epochs=2, batch_size=8, learning_rate=1e-3)
+    train_texts(config, progress)
+    (notes,) = progress.notes.values()
+    batches = [note for note in notes if note and note not in epochs(notes)]
+    assert len(batches) >= 2 * 6
+    for note in batches:
+        assert re.fullmatch(r"epoch [12]/2, rate 0.00\d+, [\d.e+]+ utterances/s, loss [\d.]+", note)
+
+
+def test_a_loss_that_is_no_number_stops_training() -> None:
+    torch.manual_seed(0)
+    encoder = text_encoder()
+    with torch.no_grad():
+        encoder.backbone.embeddings.word_embeddings.weight.fill_(torch.nan)
+    config = EncoderTraining(epochs=2, batch_size=8, learning_rate=1e-3)
+    with pytest.raises(TrainingError, match=r"the loss is nan: .*learning_rate"):
+        train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, Progress())
+
+
 def test_one_seed_decides_everything() -> None:
     config = EncoderTraining(epochs=2, batch_size=8, learning_rate=1e-3)
     one, other = (train_texts(config, Progress())[0].state_dict() for _ in range(2))
@@ -122,7 +148,7 @@ def test_training_stops_when_validation_does_not_improve(recorded: Recorded) -> 
     frozen = EncoderTraining(epochs=30, batch_size=48, learning_rate=1e-12, patience=3)
     train_texts(frozen, progress)
     (notes,) = progress.notes.values()
-    assert len(notes) == 4  # the first epoch counts as the best, three more do not beat it
+    assert len(epochs(notes)) == 4  # the first epoch counts as the best, three more do not beat it
 
 
 def test_every_epoch_trains_in_training_mode() -> None:
@@ -153,7 +179,7 @@ def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
     )
     best = train_text_encoder(encoder, texts(48, 0), texts(16, 1), 2, config, progress)
     (notes,) = progress.notes.values()
-    scores = [float(note.split()[-1]) for note in notes]
+    scores = [float(note.split()[-1]) for note in epochs(notes)]
     assert best == pytest.approx(max(scores), abs=0.006)  # notes are rounded
     first_best = scores.index(max(scores))
     kept = states[2 * first_best]  # two buckets, so two forward passes per validation

@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -11,6 +10,7 @@ from torch import nn
 
 from hemogat.config import OptimiserConfig
 from hemogat.progress import Stage
+from hemogat.training.epoch import Epoch
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
 
 CONFIG = OptimiserConfig(epochs=8, learning_rate=0.1, patience=8)
@@ -41,13 +41,13 @@ class Job:
             trainee, config, self.train_epoch, self.validate, stage, files=self.files
         )
 
-    def train_epoch(self, random: np.random.Generator) -> float:
+    def train_epoch(self, at: Epoch) -> float:
         # Which epoch it is, the model can tell: the loop hands over none.
         epoch = int(self.optimiser.state[self.model.weight]["step"]) if self.optimiser.state else 0
         if epoch == self.stop_before:
             raise KeyboardInterrupt
         self.epochs.append(epoch)
-        inputs = torch.from_numpy(random.standard_normal((5, 4))).float() + torch.randn(5, 4)
+        inputs = torch.from_numpy(at.random.standard_normal((5, 4))).float() + torch.randn(5, 4)
         loss = self.companion(self.model(inputs)).square().mean()
         self.optimiser.zero_grad()
         loss.backward()

@@ -59,8 +59,9 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_last_bit(
     seen = []
     for title, steps in (
         ("Decode audio", 7),
-        ("Train audio encoder", 2),  # at the end of the second epoch, before its checkpoint
+        ("Train audio encoder", 24 + 16),  # after the second batch of the second epoch
         ("Train text encoder", 1),  # before any checkpoint
+        ("Train text encoder", 24),  # after the first epoch, before its checkpoint
         ("Extract embeddings", 1),  # the first shard is there
         ("Train head (no_gnn, seed 1)", 4),
         ("Train head (text_only, seed 0)", 1),
@@ -82,11 +83,42 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_last_bit(
     assert weights(out) == weights(tiny_run)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     # What was finished was not made again.
-    assert "Train audio encoder" not in seen[3]
-    assert seen[5][-2:] == ["Train head (audio_only, seed 1)", "Train head (text_only, seed 0)"]
-    assert "Train head (full, seed 0)" not in seen[5]
+    assert "Train audio encoder" not in seen[4]
+    assert seen[6][-2:] == ["Train head (audio_only, seed 1)", "Train head (text_only, seed 0)"]
+    assert "Train head (full, seed 0)" not in seen[6]
     one, other = RunDirectory.open(out).record, RunDirectory.open(tiny_run).record
     assert one.model_copy(update={"created_utc": other.created_utc}) == other
+
+
+def test_what_draws_random_numbers_goes_on_within_an_epoch(
+    tiny_recipe: Recipe, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    changes = {"probability": 0.7, "speed": [0.9, 1.1], "noise_snr_db": [5, 30], "gain_db": [-6, 6]}
+    raw = tiny_recipe.model_dump() | {"seeds": 1, "audio_augmentation": changes}
+    for part in ("audio_training", "text_training"):
+        raw[part] = raw[part] | {"objective": "contrastive"}
+    raw["graph"] = raw["graph"] | {"labels": True}
+    recipe = Recipe.model_validate(raw)
+    whole = train(recipe, tiny_manifest, tmp_path / "whole").path
+    existing: Existing = "refuse"
+    for title, steps in (
+        ("Train audio encoder", 16),
+        ("Train text encoder", 24 + 8),
+        ("Train head (full, seed 0)", 3),
+    ):
+        progress = Interrupting(title, steps)
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                recipe,
+                tiny_manifest,
+                tmp_path / "run",
+                progress,
+                existing=existing,
+                checkpoint_every_s=0,
+            )
+        existing = "resume"
+    train(recipe, tiny_manifest, tmp_path / "run", existing="resume")
+    assert weights(tmp_path / "run") == weights(whole)
 
 
 @pytest.fixture
