@@ -63,6 +63,18 @@ def serve(
             "--grpc-only", help="Answer predictions over gRPC alone; HTTP keeps health and facts."
         ),
     ] = False,
+    ready_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long the models may take to load.")
+    ] = 120,
+    drain_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long a stop waits for requests and streams under way.",
+            show_default="the time limit of an answer",
+        ),
+    ] = None,
     log_format: Annotated[
         Literal["text", "json"],
         typer.Option(help="json: one object a line, the server's own output included."),
@@ -93,6 +105,8 @@ def serve(
         http_inference=not grpc_only,
         log_path=log,
         supervise=supervise,
+        ready_timeout_s=ready_timeout,
+        drain_s=drain_seconds,
         on_status=on_status,
         on_log=None if log_format == "text" else _print_log_line,
     )

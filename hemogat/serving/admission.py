@@ -36,13 +36,19 @@ class Admission:
         self._now_s = now_s
         self._lock = threading.Lock()
         self._accepted = 0
+        self._is_closed = False
         self._interval_s: float | None = None  # busy time per answer
         self._since_s = 0.0  # the last answer, or the end of an idle time after it
 
-    def enter(self) -> str | None:
-        """Let a request in and return None, or return why not; who is in must :meth:`leave`."""
+    def enter(self, *, begins: bool = True) -> str | None:
+        """Let a request in and return None, or return why not; who is in must :meth:`leave`.
+
+        Args:
+            begins: whether it is the first of its work; what has begun goes on after
+                :meth:`close`, too.
+        """
         with self._lock:
-            refusal = self._refusal()
+            refusal = self._refusal(begins)
             if refusal is None:
                 if not self._accepted:
                     self._since_s = self._now_s()
@@ -59,11 +65,23 @@ class Admission:
                 self._interval_s = interval_s
             self._interval_s += _SMOOTHING * (interval_s - self._interval_s)
 
-    def _refusal(self) -> str | None:
+    def close(self) -> None:
+        """Let nothing in that only begins."""
+        with self._lock:
+            self._is_closed = True
+
+    def is_empty(self) -> bool:
+        """Say whether all requests that were let in have left."""
+        with self._lock:
+            return not self._accepted
+
+    def _refusal(self, begins: bool) -> str | None:
+        if self._is_closed and begins:
+            return "stopping: it takes no new work"
         waiting = self._accepted - self._max_in_flight
         if waiting >= self._max_waiting:
-            return f"{self._max_waiting} requests are waiting"
+            return f"overloaded: {self._max_waiting} requests are waiting"
         wait_s = max(0, waiting + 1) * (self._interval_s or 0.0)
         if wait_s > self._max_wait_s:
-            return f"it would wait for about {wait_s:.1f} s"
+            return f"overloaded: it would wait for about {wait_s:.1f} s"
         return None

@@ -28,6 +28,15 @@ def lives(process: Any) -> bool:
         return False
 
 
+def runs(pid: int) -> bool:
+    """Say whether there is a process of this number that has not ended."""
+    psutil = _psutil()
+    try:
+        return lives(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def dying_with_parent() -> list[str]:
     """Return a prefix that has the kernel stop a command when the thread that started it ends.
 

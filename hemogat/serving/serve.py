@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from types import FrameType
 from hemogat.errors import ServerError
 from hemogat.serving.repository import is_repository, write_repository
 from hemogat.serving.repository_checks import check_repository
-from hemogat.serving.server import StatusCallback, TritonServer
+from hemogat.serving.server import READY_TIMEOUT_S, StatusCallback, TritonServer
 from hemogat.serving.settings import RepositorySettings
 
 _STEADY_S = 60  # a server that ran for so long starts without the delay of earlier failures
@@ -32,10 +33,15 @@ def serve(
     http_inference: bool = True,
     log_path: Path | None = None,
     supervise: bool = False,
+    ready_timeout_s: float = READY_TIMEOUT_S,
+    drain_s: float | None = None,
     on_status: StatusCallback = print,
     on_log: StatusCallback | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then stop the server and all its children.
+
+    New work is refused from then on, and what is under way is answered first; a second signal
+    cuts that short.
 
     Call it in the main thread.
 
@@ -50,7 +56,10 @@ def serve(
         http_inference: answer predictions over HTTP too, not over gRPC alone.
         log_path: where the server's output goes; default: kept only while it runs.
         supervise: start the server again, on the same ports and after a growing delay, when it
-            or one of its model processes ends by itself.
+            or one of its model processes ends by itself, or it is not ready for a minute.
+        ready_timeout_s: how long the models may take to load.
+        drain_s: how long to wait for what is under way; default: the time in which the models
+            answer everything, or refuse it.
         on_status: called with a line of text for each step.
         on_log: called with each line of the server's own output.
 
@@ -59,7 +68,8 @@ def serve(
         IncompleteError: there is no tritonserver that can run here.
         ServerError: it did not start; or, unsupervised, it ended by itself.
     """
-    with _stop_on_signals(), ExitStack() as cleanup:
+    hurry = threading.Event()
+    with _stop_on_signals(hurry), ExitStack() as cleanup:
         if is_repository(source):
             if settings is not None or repository is not None:
                 raise ServerError(
@@ -81,6 +91,9 @@ def serve(
             metrics_port=metrics_port,
             http_inference=http_inference,
             log_path=log_path,
+            ready_timeout_s=ready_timeout_s,
+            drain_s=drain_s,
+            hurry=hurry,
             on_status=on_status,
             on_log=on_log,
         )
@@ -114,13 +127,15 @@ class _Stopped(BaseException):
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[None]:
-    """Leave the block quietly on the first SIGINT or SIGTERM, after its clean-up."""
+def _stop_on_signals(hurry: threading.Event) -> Iterator[None]:
+    """Leave the block quietly on the first SIGINT or SIGTERM, after its clean-up.
+
+    Another one sets ``hurry``: it must not cut the clean-up short.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        # A second signal must not cut the clean-up short.
         for each in before:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, lambda number, frame: hurry.set())
         raise _Stopped
 
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import re
 import secrets
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,25 +17,24 @@ from types import TracebackType
 from typing import BinaryIO
 
 from hemogat.errors import ServerError
-from hemogat.serving.admin_key import KEY_NAME, admin_key
-from hemogat.serving.locate import TritonInstall, find_tritonserver
+from hemogat.serving.draining import FOLDER_VARIABLE, drain
+from hemogat.serving.locate import find_tritonserver
 from hemogat.serving.ports import choose_ports
-from hemogat.serving.processes import children_of, dying_with_parent, lives, server_environment
-from hemogat.serving.server_log import LogFollower
+from hemogat.serving.processes import children_of, lives, runs, server_environment
+from hemogat.serving.server_command import server_command
+from hemogat.serving.server_health import StallWatch, is_ready, server_version
+from hemogat.serving.server_log import LogFollower, last_lines
 
 StatusCallback = Callable[[str], None]
 
-# What clients of a prediction service have no use for, and others could misuse.
-RESTRICTED_APIS = "shared-memory,model-repository,logging,trace"
-LAST_LINES = 15
-_DRAIN_S = 8  # for requests in flight, once told to stop
+READY_TIMEOUT_S = 120.0
 _STOP_GRACE_S = 10
 _POLL_S = 0.05
 _WATCH_S = 0.5
+_HEALTH_S = 5.0  # between two questions whether it is ready
+_STALL_S = 60.0
 _SHARED_MEMORY = Path("/dev/shm")
 _LOADED = re.compile(r"successfully loaded '([^']+)'")
-# No help to whoever wants to know why the server died: information, tables, stack frames.
-_NOISE = re.compile(r"I\d{4} |[+|\s]|At:|$")
 
 
 class TritonServer:
@@ -56,6 +53,9 @@ class TritonServer:
             and metrics are HTTP's in any case.
         log_path: where the server's output goes; default: a file that goes when the server does.
         ready_timeout_s: how long the models may take to load.
+        drain_s: how long :meth:`stop` waits for what the models have let in; default: the time in
+            which they answer everything, or refuse it.
+        hurry: set it to have :meth:`stop` wait no longer.
         on_status: called with a line of text for each step of the start.
         on_log: called with each line that the server writes; from another thread.
     """
@@ -70,7 +70,9 @@ class TritonServer:
         metrics_port: int | None = None,
         http_inference: bool = True,
         log_path: Path | None = None,
-        ready_timeout_s: float = 120.0,
+        ready_timeout_s: float = READY_TIMEOUT_S,
+        drain_s: float | None = None,
+        hurry: threading.Event | None = None,
         on_status: StatusCallback = lambda line: None,
         on_log: StatusCallback | None = None,
     ) -> None:
@@ -86,6 +88,9 @@ class TritonServer:
         self._log = Path(os.devnull)
         self._log_start = 0  # in bytes
         self._ready_timeout_s = ready_timeout_s
+        self._drain_s = drain_s
+        self._hurry = hurry or threading.Event()
+        self._drain_folder: Path | None = None
         self._on_status = on_status
         self._on_log = on_log
         self._shm_prefix = f"hemogat_{os.getpid()}_{secrets.token_hex(4)}_"
@@ -102,7 +107,8 @@ class TritonServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        # After the death of a part of it, what is under way may never end.
+        self.stop(drain_first=not isinstance(error, ServerError))
 
     @property
     def http_url(self) -> str:
@@ -139,6 +145,8 @@ class TritonServer:
         work_dir = Path(
             self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hemogat-triton-"))
         )
+        drain_folder = work_dir / "drain"
+        drain_folder.mkdir()
         self._log = self._log_path or work_dir / "tritonserver.log"
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -148,8 +156,16 @@ class TritonServer:
                 if self._on_log is not None:
                     self._cleanup.callback(LogFollower(self._log, self._on_log).stop)
                 self._process = subprocess.Popen(
-                    self._command(install, work_dir),
-                    env=server_environment(install),
+                    server_command(
+                        install,
+                        work_dir,
+                        self._repository,
+                        host=self._host,
+                        ports=self._ports,
+                        http_inference=self._http_inference,
+                        shm_prefix=self._shm_prefix,
+                    ),
+                    env=server_environment(install) | {FOLDER_VARIABLE: str(drain_folder)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -157,8 +173,9 @@ class TritonServer:
                 )
             self._wait_until_ready()
         except BaseException:
-            self.stop()
+            self.stop(drain_first=False)
             raise
+        self._drain_folder = drain_folder
 
     def wait(self) -> None:
         """Wait for as long as the server and all its model processes run.
@@ -166,11 +183,13 @@ class TritonServer:
         Triton neither replaces a model process that was killed nor stops calling the model ready.
 
         Raises:
-            ServerError: one of them ended by itself; with the server's last lines.
+            ServerError: one of them ended by itself, or the server has not been ready for a
+                minute; with the server's last lines.
         """
         if self._process is None:
             raise ServerError("tritonserver has not been started")
         models = children_of(self._process.pid)
+        health = StallWatch(self.http_url, _STALL_S, _HEALTH_S)
         while True:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_WATCH_S)
@@ -181,16 +200,28 @@ class TritonServer:
                     f"a model's process (pid {dead[0]}) ended by itself, so its model answers no "
                     f"more; the server's last lines:\n{self._last_lines()}"
                 )
+            if health.is_stalled():
+                raise ServerError(
+                    f"tritonserver runs but has not been ready for {_STALL_S:g} s; its last "
+                    f"lines:\n{self._last_lines()}"
+                )
 
     def server_version(self) -> str:
         """Return the version that the server reports."""
-        return str(json.loads(self._get("/v2"))["version"])
+        return server_version(self.http_url)
 
-    def stop(self) -> None:
-        """End the server and all its children; does nothing when it does not run."""
+    def stop(self, *, drain_first: bool = True) -> None:
+        """End the server and all its children; does nothing when it does not run.
+
+        Args:
+            drain_first: refuse new work and wait for what is under way, before.
+        """
         process, self._process = self._process, None
+        folder, self._drain_folder = self._drain_folder, None
         try:
             if process is not None:
+                if drain_first and folder is not None and process.poll() is None:
+                    drain(folder, self._drain_s, self._hurry, runs, self._report_drain)
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_STOP_GRACE_S)
@@ -204,40 +235,13 @@ class TritonServer:
                 leftover.unlink(missing_ok=True)
             self._cleanup.close()
 
-    def _command(self, install: TritonInstall, work_dir: Path) -> list[str]:
-        closed = f"{RESTRICTED_APIS}:{KEY_NAME}={admin_key()}"
-        options = {
-            "model-repository": self._repository,
-            "backend-directory": install.backend_directory(work_dir),
-            "model-control-mode": "none",
-            "disable-auto-complete-config": None,
-            "exit-on-error": "true",
-            "strict-readiness": "true",
-            "exit-timeout-secs": _DRAIN_S,
-            "http-restricted-api": closed if self._http_inference else f"inference,{closed}",
-            "grpc-restricted-protocol": closed,
-            "metrics-config": "summary_latencies=true",
-            "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",
-        }
-        for endpoint in ("HTTP", "gRPC", "metrics"):
-            options[f"{endpoint.lower()}-address"] = self._host
-            options[f"{endpoint.lower()}-port"] = self._ports[endpoint]
-        return [
-            *dying_with_parent(),
-            str(install.executable),
-            *(
-                f"--{key}" + ("" if value is None else f"={value}")
-                for key, value in options.items()
-            ),
-        ]
-
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
         self._on_status("starting tritonserver")
         with self._log.open("rb") as log:
             log.seek(self._log_start)
             while True:
-                answered = self._is_ready()
+                answered = is_ready(self.http_url)
                 self._report_loaded(log)
                 # First: what answers on the port of a dead server is somebody else's.
                 if self._process is None or self._process.poll() is not None:
@@ -246,8 +250,8 @@ class TritonServer:
                     break
                 if time.monotonic() > deadline:
                     raise ServerError(
-                        f"tritonserver was not ready after {self._ready_timeout_s:g} s; "
-                        f"its last lines:\n{self._last_lines()}"
+                        f"tritonserver was not ready after {self._ready_timeout_s:g} s; it may "
+                        f"need longer (--ready-timeout); its last lines:\n{self._last_lines()}"
                     )
                 time.sleep(_POLL_S)
         self._on_status("ready")
@@ -256,19 +260,8 @@ class TritonServer:
         for model in _LOADED.findall(log.read().decode(errors="replace")):
             self._on_status(f"{model} is loaded")
 
-    def _is_ready(self) -> bool:
-        try:
-            self._get("/v2/health/ready")
-        except (OSError, http.client.HTTPException):  # URLError is an OSError
-            return False
-        return True
-
-    def _get(self, path: str) -> bytes:
-        # Loopback is never reached through the proxy that the environment may name.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://{self.http_url}{path}", timeout=5) as response:
-            body: bytes = response.read()
-        return body
+    def _report_drain(self, limit_s: float) -> None:
+        self._on_status(f"stopping; waiting for what is under way, at most {limit_s:g} s")
 
     def _url(self, endpoint: str) -> str:
         host = "127.0.0.1" if self._host == "0.0.0.0" else self._host
@@ -282,11 +275,4 @@ class TritonServer:
         )
 
     def _last_lines(self) -> str:
-        log = self._log.read_bytes()[self._log_start :]
-        # Triton logs a model's traceback as one long line, in several places.
-        lines = (
-            line.partition(r"\n")[0]
-            for line in log.decode(errors="replace").splitlines()
-            if not _NOISE.match(line)
-        )
-        return "\n".join(list(dict.fromkeys(lines))[-LAST_LINES:])
+        return last_lines(self._log, self._log_start)

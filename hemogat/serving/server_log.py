@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 _POLL_S = 0.2
+_LAST_LINES = 15
+# No help to whoever wants to know why the server died: information, tables, stack frames.
+_NOISE = re.compile(r"I\d{4} |[+|\s]|At:|$")
 _LINE = re.compile(r"([IWEF])\d{4} [\d:.]+ \d+ (?:\"?([\w.]+:\d+)\"?\] )?(.*)")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "fatal"}
 
@@ -49,3 +52,15 @@ def parse_line(line: str) -> dict[str, Any] | None:
         return {"level": "info", "source": None, "message": line} if line.strip() else None
     level, source, message = found.groups()
     return {"level": _LEVELS[level], "source": source, "message": message.strip('"')}
+
+
+def last_lines(path: Path, start: int) -> str:
+    """Return the last lines that may say what went wrong, of those from byte ``start`` on."""
+    log = path.read_bytes()[start:]
+    # Triton logs a model's traceback as one long line, in several places.
+    lines = (
+        line.partition(r"\n")[0]
+        for line in log.decode(errors="replace").splitlines()
+        if not _NOISE.match(line)
+    )
+    return "\n".join(list(dict.fromkeys(lines))[-_LAST_LINES:])

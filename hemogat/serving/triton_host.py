@@ -1,5 +1,5 @@
-"""What touches ``triton_python_backend_utils``, with ``triton_requests`` and
-``triton_responses``.
+"""The models that clients call: what touches ``triton_python_backend_utils``, with
+``triton_engine_host``, ``triton_requests`` and ``triton_responses``.
 
 That module exists only inside Triton's Python backend, so these are imported there alone, by the
 files of ``triton_models``.
@@ -26,26 +26,26 @@ from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.sessions import Arrays
 from hemogat.serving.admission import Admission
 from hemogat.serving.deadlines import Deadlines
+from hemogat.serving.draining import DrainWatch
 from hemogat.serving.inner_models import InnerModels
 from hemogat.serving.lanes import Lanes
 from hemogat.serving.model_configs import served_graph
 from hemogat.serving.repository_checks import open_pinned
 from hemogat.serving.settings import (
-    EngineParameters,
     EntryParameters,
     RequestParameters,
     StreamParameters,
 )
-from hemogat.serving.triton_engine import open_model, run_requests, threads_per_instance
+from hemogat.serving.triton_engine import threads_per_instance
 from hemogat.serving.triton_entry import Entry, Row
 from hemogat.serving.triton_metrics import RequestMetrics
-from hemogat.serving.triton_requests import chunk_of, input_of, rows_of, stream_id_of
+from hemogat.serving.triton_requests import begins_stream, chunk_of, rows_of, stream_id_of
 from hemogat.serving.triton_responses import (
     error_response,
     invalid,
-    overloaded,
     response_of,
     status_of,
+    unavailable,
 )
 from hemogat.serving.triton_stream import Chunk, Streams
 
@@ -109,6 +109,9 @@ class RequestHost(ABC, Generic[RequestT]):
         self._timeout_ms = parameters.timeout_ms
         self._deadlines = Deadlines(parameters.timeout_ms / 1000, self._give_up)
         self._deadlines.start()
+        timeout_s, close = parameters.timeout_ms / 1000, self._admission.close
+        self._draining = DrainWatch(config["name"], timeout_s, close, self._is_idle)
+        self._draining.start()
 
     @abstractmethod
     def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
@@ -122,6 +125,14 @@ class RequestHost(ABC, Generic[RequestT]):
     def _answer_one(self, request: RequestT) -> Arrays:
         """Return the outputs by name."""
 
+    def _begins(self, request: Any) -> bool:
+        """Say whether a request belongs to nothing that was let in before."""
+        return True
+
+    def _is_idle(self) -> bool:
+        """Say whether nothing that was let in is under way."""
+        return self._admission.is_empty()
+
     def _refused(self, request: Any) -> None:
         """Take note that a request was not let in."""
 
@@ -133,9 +144,9 @@ class RequestHost(ABC, Generic[RequestT]):
         """Start answering ``requests``, or refuse them before they are read."""
         for request in requests:
             sender = request.get_response_sender()
-            if refusal := self._admission.enter():
+            if refusal := self._admission.enter(begins=self._begins(request)):
                 self._refused(request)
-                self._refusing.submit(self._finish, sender, overloaded(refusal), 0.0)
+                self._refusing.submit(self._finish, sender, unavailable(refusal), 0.0)
                 continue
             try:
                 arrival = _Arrival(self._read(request), sender)
@@ -153,6 +164,7 @@ class RequestHost(ABC, Generic[RequestT]):
         """Stop the threads; Triton has waited for the requests in flight."""
         for threads in (self._working, self._beside, self._refusing):
             threads.shutdown()
+        self._draining.stop()
         self._deadlines.stop()
         self._metrics.stop()
 
@@ -168,7 +180,10 @@ class RequestHost(ABC, Generic[RequestT]):
             self._finish(arrival.sender, response, time.monotonic() - arrival.arrived_s)
 
     def _give_up(self, arrival: _Arrival[RequestT]) -> None:
-        late = overloaded(f"not answered within {self._timeout_ms} ms")
+        late = unavailable(
+            f"overloaded: not answered within {self._timeout_ms} ms (timeout_ms of the "
+            "repository's settings)"
+        )
         self._finish(arrival.sender, late, time.monotonic() - arrival.arrived_s)
 
     def _finish(self, sender: Any, response: Any, duration_s: float) -> None:
@@ -232,6 +247,12 @@ class StreamHost(RequestHost[Chunk]):
     def _answer_one(self, request: Chunk) -> Arrays:
         return self._streams.answer(request)
 
+    def _begins(self, request: Any) -> bool:
+        return begins_stream(request)
+
+    def _is_idle(self) -> bool:
+        return super()._is_idle() and not self._streams.lively()
+
     def _refused(self, request: Any) -> None:
         with suppress(InputError):
             stream = stream_id_of(request)
@@ -244,33 +265,3 @@ class StreamHost(RequestHost[Chunk]):
     def _give_up(self, arrival: _Arrival[Chunk]) -> None:
         self._streams.forget(arrival.request.stream)  # without this chunk it is not whole
         super()._give_up(arrival)
-
-
-class EngineHost:
-    """A model that runs one exported graph on whole batches."""
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Open the graph's engine session."""
-        config = json.loads(args["model_config"])
-        parameters = EngineParameters.from_model_config(config)
-        instances = sum(group["count"] for group in config["instance_group"])
-        # `hemogat serve` has checked the files before it started the server.
-        bundle = Bundle.open(parameters.bundle, verify=False)
-        device = parameters.device
-        if device == "cuda":
-            device = f"cuda:{args['model_instance_device_id']}"
-        self._session = open_model(
-            bundle, parameters, parameters.threads or threads_per_instance(instances), device
-        )
-        self._inputs = [tensor["name"] for tensor in config["input"]]
-        self._outputs = [tensor["name"] for tensor in config["output"]]
-
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Return one response for each request."""
-        feeds = [{name: input_of(request, name) for name in self._inputs} for request in requests]
-        return [
-            error_response(f"{type(result).__name__}: {result}")
-            if isinstance(result, Exception)
-            else response_of({name: result[name] for name in self._outputs})
-            for result in run_requests(self._session, feeds)
-        ]

@@ -29,7 +29,6 @@ def rows_of(request: Any) -> list[Row]:
 
 def chunk_of(request: Any) -> Chunk:
     """Return the piece of a stream in a request; raises InputError where it is not whole."""
-    flags = request.flags()
     rate = pb_utils.get_input_tensor_by_name(request, contract.RATE_INPUT.name)
     text = pb_utils.get_input_tensor_by_name(request, contract.TEXT_INPUT.name)
     samples = pb_utils.get_input_tensor_by_name(request, contract.SAMPLES_INPUT.name)
@@ -37,12 +36,17 @@ def chunk_of(request: Any) -> Chunk:
         raise InputError(f"stream: {contract.SAMPLES_INPUT.name} is missing; send samples")
     return Chunk(
         stream_id_of(request),
-        start=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
-        end=bool(flags & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+        start=begins_stream(request),
+        end=bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
         samples=samples.as_numpy().reshape(-1),
         rate_hz=None if rate is None else int(rate.as_numpy().item()),
         text=None if text is None else text.as_numpy().item(),
     )
+
+
+def begins_stream(request: Any) -> bool:
+    """Say whether a request is the first of its stream."""
+    return bool(request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START)
 
 
 def stream_id_of(request: Any) -> StreamId:

@@ -24,10 +24,9 @@ def invalid(message: str) -> Any:
     return error_response(message, pb_utils.TritonError.INVALID_ARG)
 
 
-def overloaded(why: str) -> Any:
+def unavailable(why: str) -> Any:
     """Refuse for now."""
-    unavailable = pb_utils.TritonError.UNAVAILABLE
-    return error_response(f"overloaded: {why}; try again later", unavailable)
+    return error_response(f"{why}; try again later", pb_utils.TritonError.UNAVAILABLE)
 
 
 def error_response(message: str, *code: Any) -> Any:

@@ -24,6 +24,8 @@ from hemogat.serving.inner_models import InnerModels, bytes_column
 
 StreamId = int | str
 
+_LIVELY_S = 2.0  # who speaks sends a piece much more often
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -110,6 +112,11 @@ class Streams:
         if chunk.end:
             self.forget(chunk.stream)
         return outputs
+
+    def lively(self) -> bool:
+        """Say whether a stream is open that its client has used in the last 2 s."""
+        since_s = time.monotonic() - _LIVELY_S
+        return any(stream.used_s > since_s for stream in list(self._streams.values()))
 
     def forget(self, stream: StreamId) -> None:
         """End a stream, if it is open."""

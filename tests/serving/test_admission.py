@@ -58,13 +58,13 @@ def test_those_that_can_be_worked_on_are_let_in_however_slow() -> None:
     clock.time_s = 100.0
     admission.leave()
     assert [admission.enter() for _ in range(2)] == [None, None]
-    assert admission.enter() == "it would wait for about 100.0 s"
+    assert admission.enter() == "overloaded: it would wait for about 100.0 s"
 
 
 def test_the_number_of_waiting_ones_is_limited_too() -> None:
     admission = Admission(1, 2, 1.0, Clock())
     assert [admission.enter() for _ in range(3)] == [None] * 3
-    assert admission.enter() == "2 requests are waiting"
+    assert admission.enter() == "overloaded: 2 requests are waiting"
     admission.leave()
     assert admission.enter() is None
 
