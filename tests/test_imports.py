@@ -20,7 +20,7 @@ ROOT = Path(hemogat.__file__).parent
 HEAVY = {"torch", "torchaudio", "transformers", "torch_geometric", "safetensors", "sklearn", "onnx"}
 # These import what only Triton's Python backend has.
 INSIDE_TRITON = tuple(
-    f"hemogat.serving.triton_{name}" for name in ("host", "requests", "responses")
+    f"hemogat.serving.triton_{name}" for name in ("host", "engine_host", "requests", "responses")
 )
 
 BASE = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +32,17 @@ SearchOption = Annotated[
         help="Search the bank outside the fusion graph; needs a bundle exported with --gather.",
         show_default="inside the graph",
     ),
+]
+SettingsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML file of settings, as serving/settings.yaml; other options go before it.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    Literal["cpu", "gpu"] | None,
+    typer.Option(help="Where instances run.", show_default="gpu for tensorrt, else cpu"),
 ]
 
 _PIPE_COLUMNS = 200  # a reader that is no terminal has no width to wrap at

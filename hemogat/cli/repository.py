@@ -7,32 +7,42 @@ from typing import Annotated, Literal
 
 import typer
 
-from hemogat.cli.output import EngineOption, JsonOption, PrecisionOption, SearchOption, print_json
+from hemogat.cli.output import (
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    PrecisionOption,
+    SearchOption,
+    SettingsOption,
+    print_json,
+)
 
 
 def repository(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle to serve.")],
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier repository is replaced.")],
     backend: Annotated[
-        Literal["python", "onnxruntime", "openvino", "tensorrt"],
-        typer.Option(help="What Triton runs the graphs with; the pip server has python alone."),
-    ] = "python",
+        Literal["python", "onnxruntime", "openvino", "tensorrt"] | None,
+        typer.Option(
+            help="What Triton runs the graphs with; the pip server has python alone.",
+            show_default="python",
+        ),
+    ] = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     search: SearchOption = None,
-    device: Annotated[
-        Literal["cpu", "gpu"] | None,
-        typer.Option(help="Where instances run.", show_default="gpu for tensorrt, else cpu"),
-    ] = None,
+    device: DeviceOption = None,
     instances: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Of each model, for each device.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of each model, for each device.", show_default="1"),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
             min=1, metavar="N", help="Compute threads of each instance.", show_default="all cores"
         ),
     ] = None,
+    settings: SettingsOption = None,
     bundle_path: Annotated[
         Path | None,
         typer.Option(
@@ -47,23 +57,21 @@ def repository(
     as_json: JsonOption = False,
 ) -> None:
     """Write a Triton model repository that serves a bundle."""
-    from hemogat.config import parse_settings
     from hemogat.serving.repository import write_repository
-    from hemogat.serving.settings import RepositorySettings
+    from hemogat.serving.settings import repository_settings
 
-    raw = {
+    given = {
         "backend": backend,
         "engine": engine,
         "precision": precision,
         "search": search,
-        "device": device or ("gpu" if backend == "tensorrt" else "cpu"),
+        "device": device,
         "instances": instances,
         "threads": threads,
         "bundle_path": bundle_path,
-        "explain": explain,
+        "explain": explain or None,
     }
-    settings = parse_settings(RepositorySettings, raw, source="repository")
-    write_repository(bundle, out, settings)
+    write_repository(bundle, out, repository_settings(settings, given, source="repository"))
     models = sorted(path.parent.name for path in out.glob("*/config.pbtxt"))
     if as_json:
         print_json({"repository": str(out), "models": models})

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hemogat.cli.output import EngineOption, PrecisionOption, SearchOption
+from hemogat.cli.output import (
+    DeviceOption,
+    EngineOption,
+    PrecisionOption,
+    SearchOption,
+    SettingsOption,
+)
 
 
 def _port(purpose: str) -> Any:
@@ -29,6 +35,7 @@ def serve(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     search: SearchOption = None,
+    device: DeviceOption = None,
     instances: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Processes of each model.", show_default="1"),
@@ -39,6 +46,7 @@ def serve(
             min=1, metavar="N", help="Compute threads of each process.", show_default="all cores"
         ),
     ] = None,
+    settings: SettingsOption = None,
     repository: Annotated[
         Path | None,
         typer.Option(help="Keep the generated repository here.", show_default="a temporary folder"),
@@ -82,21 +90,21 @@ def serve(
 ) -> None:
     """Serve a bundle with Triton over HTTP and gRPC, until SIGINT or SIGTERM."""
     from hemogat.serving.serve import serve as serve_until_stopped
-    from hemogat.serving.settings import RepositorySettings
+    from hemogat.serving.settings import repository_settings
 
     on_status = typer.echo if log_format == "text" else _print_status
-    chosen = {
+    given = {
         "engine": engine,
         "precision": precision,
         "search": search,
+        "device": device,
         "instances": instances,
         "threads": threads,
         "explain": explain or None,
     }
-    given = {name: value for name, value in chosen.items() if value is not None}
     serve_until_stopped(
         bundle,
-        settings=RepositorySettings.model_validate(given) if given else None,
+        settings=repository_settings(settings, given, source="serve"),
         repository=repository,
         host=host,
         http_port=http_port,

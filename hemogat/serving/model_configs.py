@@ -27,6 +27,10 @@ MODEL_FILES = {"onnxruntime": "model.onnx", "openvino": "model.xml", "tensorrt":
 FUSION_OUTPUTS = ("probabilities",)
 EXPLAIN_OUTPUTS = ("neighbours", "similarities")
 
+# Beyond its candidates Triton lets streams wait without a word, for as long as one idles. The model
+# refuses at once what is beyond its limit, and Triton keeps a place even for what was refused.
+_CANDIDATES_PER_STREAM = 16
+
 _TRITON_DTYPES: dict[DTypeName, str] = {
     "float32": "TYPE_FP32",
     "int64": "TYPE_INT64",
@@ -107,7 +111,11 @@ class _Builder:
     def stream(self) -> Any:
         """Return the configuration of the model that takes an utterance in pieces."""
         idle_s = self._settings.stream_idle_s
-        parameters = StreamParameters(**self._request_parameters(), stream_idle_s=idle_s)
+        parameters = StreamParameters(
+            **self._request_parameters(),
+            stream_idle_s=idle_s,
+            max_streams=self._settings.max_streams,
+        )
         config = self._python_model(contract.STREAM_MODEL, 1, parameters)
         self._add_tensor(config.input, contract.SAMPLES_INPUT, contract.SAMPLES_INPUT.axes)
         for spec in (contract.RATE_INPUT, contract.TEXT_INPUT):
@@ -115,7 +123,8 @@ class _Builder:
         self._add_answer(config, contract.WINDOWS_OUTPUT)
         # All pieces of a stream go to one process, one after the other.
         batcher = config.sequence_batching
-        batcher.oldest.max_candidate_sequences = self._settings.max_streams
+        candidates = _CANDIDATES_PER_STREAM * self._settings.max_streams
+        batcher.oldest.max_candidate_sequences = candidates
         batcher.max_sequence_idle_microseconds = idle_s * 1_000_000
         return config
 

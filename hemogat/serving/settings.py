@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from hemogat.config import PositiveInt, Settings
+from hemogat.config import PositiveInt, Settings, load_settings, parse_settings
 from hemogat.contract import Engine, Precision, SearchMode
 
 Backend = Literal["python", "onnxruntime", "openvino", "tensorrt"]
@@ -49,7 +49,10 @@ class RepositorySettings(Settings):
     Each process of the entry model works on ``max_in_flight`` requests at a time, and lets others
     wait as long as, by the pace of its answers, their turn will come within ``max_wait_ms`` and
     they are no more than ``max_waiting``. Others are refused, and so is what has not been answered
-    after ``timeout_ms``. A stream that its client leaves alone for ``stream_idle_s`` is forgotten.
+    after ``timeout_ms``. A stream that its client leaves alone for ``stream_idle_s`` is forgotten;
+    beyond ``max_streams`` open ones, further ones are refused.
+
+    ``serving/settings.yaml`` has the limits with their defaults, for ``--settings``.
     """
 
     backend: Backend = "python"
@@ -74,6 +77,13 @@ class RepositorySettings(Settings):
     text_encoder: BatchingSettings = BatchingSettings(max_batch_size=32)
     fusion: BatchingSettings = BatchingSettings(max_batch_size=32)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _device_of_backend(cls, raw: object) -> object:
+        if isinstance(raw, dict) and raw.get("backend") == "tensorrt":
+            return {"device": "gpu"} | raw
+        return raw
+
     @model_validator(mode="after")
     def _backend_fits(self) -> RepositorySettings:
         engine = ENGINE_OF_BACKEND.get(self.backend)
@@ -96,6 +106,32 @@ class RepositorySettings(Settings):
                 f"max_rows ({self.max_rows})"
             )
         return self
+
+
+def repository_settings(
+    file: Path | None, given: Mapping[str, Any], *, source: str
+) -> RepositorySettings | None:
+    """Return the settings in a YAML file, and over them what was given besides.
+
+    Args:
+        file: None: there is none.
+        given: settings by name; None counts as not given.
+        source: names ``given`` in errors.
+
+    Returns:
+        None where there is neither.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is unknown or does not fit.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if file is None:
+        return parse_settings(RepositorySettings, chosen, source=source) if chosen else None
+    settings = load_settings(RepositorySettings, file)
+    if not chosen:
+        return settings
+    raw = settings.model_dump(exclude_unset=True) | chosen
+    return parse_settings(RepositorySettings, raw, source=f"{source} over {file}")
 
 
 ParametersT = TypeVar("ParametersT", bound="ModelParameters")
@@ -153,6 +189,7 @@ class StreamParameters(RequestParameters):
     """Parameters of the stream model."""
 
     stream_idle_s: PositiveInt
+    max_streams: PositiveInt
 
 
 class EngineParameters(ModelParameters):

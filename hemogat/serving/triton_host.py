@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 import triton_python_backend_utils as pb_utils
 
 from hemogat import contract
-from hemogat.errors import InputError
+from hemogat.errors import InputError, UnavailableError
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.sessions import Arrays
 from hemogat.serving.admission import Admission
@@ -195,6 +195,8 @@ class RequestHost(ABC, Generic[RequestT]):
             return response_of(self._answer_one(request))
         except InputError as error:
             return invalid(str(error))
+        except UnavailableError as error:
+            return unavailable(str(error))
         except InnerModelError as error:
             return error_response(str(error), error.code)
         except Exception as error:  # the boundary: a request is answered whatever happens
@@ -236,8 +238,13 @@ class StreamHost(RequestHost[Chunk]):
 
     def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
         assert isinstance(parameters, StreamParameters)
-        idle_s = parameters.stream_idle_s
-        self._streams = Streams(bundle, models, self._decoding, idle_s=idle_s)
+        self._streams = Streams(
+            bundle,
+            models,
+            self._decoding,
+            idle_s=parameters.stream_idle_s,
+            max_streams=parameters.max_streams,
+        )
         # A client may send chunks without waiting for answers, and Triton hands them on so.
         self._lanes = Lanes(self._working)
 

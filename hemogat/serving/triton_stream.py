@@ -15,7 +15,7 @@ from hemogat import contract
 from hemogat.contract import Modality
 from hemogat.data.stream import WindowStream
 from hemogat.data.text import TokenizedText
-from hemogat.errors import InputError
+from hemogat.errors import InputError, UnavailableError
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.fusion_inputs import Embedding
 from hemogat.runtime.preprocess import Preprocessor
@@ -72,6 +72,7 @@ class Streams:
         models: the bundle's networks.
         decoding: entered to resample audio; limits how many streams do so at a time.
         idle_s: a stream unused for so long is forgotten.
+        max_streams: more are not open at a time.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class Streams:
         decoding: AbstractContextManager[Any],
         *,
         idle_s: float,
+        max_streams: int,
     ) -> None:
         self._manifest = bundle.manifest
         self._preprocessor = Preprocessor(bundle)
         self._models = models
         self._decoding = decoding
         self._idle_s = idle_s
+        self._max_streams = max_streams
         self._streams: dict[StreamId, _Stream] = {}
         self._lock = threading.Lock()
         self._watch: threading.Timer | None = None
@@ -102,6 +105,7 @@ class Streams:
 
         Raises:
             InputError: the chunk cannot be used, or belongs to no stream.
+            UnavailableError: it begins a stream, and too many are open.
         """
         stream = self._stream(chunk)
         try:
@@ -126,25 +130,27 @@ class Streams:
         """Forget idle streams from time to time, for as long as there are streams."""
         with self._lock:
             if self._streams and self._watch is None:
-                self._watch = threading.Timer(self._idle_s / 2, self._forget_idle)
+                self._watch = threading.Timer(self._idle_s / 2, self._watched)
                 self._watch.daemon = True
                 self._watch.start()
+
+    def _watched(self) -> None:
+        self._forget_idle()
+        self._watch = None
+        self._watch_idle()
 
     def _forget_idle(self) -> None:
         oldest_s = time.monotonic() - self._idle_s
         for number, stream in list(self._streams.items()):
             if stream.used_s < oldest_s:
                 self.forget(number)
-        self._watch = None
-        self._watch_idle()
 
     def _stream(self, chunk: Chunk) -> _Stream:
         if chunk.start:
             rate_hz = contract.SAMPLE_RATE_HZ if chunk.rate_hz is None else chunk.rate_hz
             windows = WindowStream(rate_hz, self._manifest.audio)
             stream = _Stream(windows, self._manifest.dims.audio, time.monotonic())
-            self._streams[chunk.stream] = stream
-            self._watch_idle()
+            self._begin(chunk.stream, stream)
             return stream
         open_stream = self._streams.get(chunk.stream)
         if open_stream is None:
@@ -158,6 +164,15 @@ class Streams:
             )
         open_stream.used_s = time.monotonic()
         return open_stream
+
+    def _begin(self, number: StreamId, stream: _Stream) -> None:
+        with self._lock:
+            if len(self._streams) >= self._max_streams:
+                self._forget_idle()
+            if len(self._streams) >= self._max_streams and number not in self._streams:
+                raise UnavailableError(f"overloaded: {self._max_streams} streams are open")
+            self._streams[number] = stream
+        self._watch_idle()
 
     def _take(self, stream: _Stream, chunk: Chunk) -> Arrays:
         with self._decoding:

@@ -30,3 +30,19 @@ def test_refusals(refused: Callable[..., str], tiny_bundle: Path, tmp_path: Path
     assert "is not a bundle" in refused("repository", tmp_path, *out)
     said = refused("repository", tiny_bundle, *out, "--backend", "openvino", "--device", "gpu")
     assert "backend openvino needs device: cpu" in said
+
+
+def test_limits_come_from_a_file(
+    hemogat_json: Callable[..., Any],
+    refused: Callable[..., str],
+    tiny_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    file, out = tmp_path / "settings.yaml", tmp_path / "models"
+    file.write_text("timeout_ms: 1234\nthreads: 2\n")
+    hemogat_json("repository", tiny_bundle, "--out", out, "--settings", file, "--threads", 3)
+    assert 'string_value: "1234"' in (out / "hemogat" / "config.pbtxt").read_text()
+    assert 'string_value: "3"' in (out / "hemogat_fusion" / "config.pbtxt").read_text()
+    file.write_text("time_out_ms: 1234\n")
+    for command in (("repository", tiny_bundle, "--out", out), ("serve", tiny_bundle)):
+        assert f"{file}: time_out_ms: " in refused(*command, "--settings", file)

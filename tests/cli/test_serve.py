@@ -27,3 +27,4 @@ def test_a_repository_has_its_settings_already(refused: Callable[..., str], tmp_
     (tmp_path / "hemogat" / "config.pbtxt").touch()
     assert "cannot be given settings" in refused("serve", tmp_path, "--explain")
     assert "cannot be given settings" in refused("serve", tmp_path, "--instances", "2")
+    assert "cannot be given settings" in refused("serve", tmp_path, "--device", "cpu")

@@ -9,7 +9,7 @@ import hemogat.serving
 
 # Triton's Python backend alone can import it.
 INSIDE_TRITON = tuple(
-    f"hemogat.serving.triton_{name}" for name in ("host", "requests", "responses")
+    f"hemogat.serving.triton_{name}" for name in ("host", "engine_host", "requests", "responses")
 )
 HEAVY = ("torch", "transformers", "torch_geometric", "onnxruntime", "tritonclient")
 

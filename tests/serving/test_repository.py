@@ -167,7 +167,7 @@ def test_other_backends_find_their_files(name: str, many_engines: Path, tmp_path
     ("raw", "message"),
     [
         ({"backend": "openvino", "engine": "onnx"}, "backend openvino runs engine openvino"),
-        ({"backend": "tensorrt"}, "backend tensorrt needs device: gpu"),
+        ({"backend": "tensorrt", "device": "cpu"}, "backend tensorrt needs device: gpu"),
         ({"backend": "openvino", "device": "gpu"}, "backend openvino needs device: cpu"),
     ],
 )

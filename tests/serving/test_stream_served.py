@@ -173,6 +173,27 @@ def test_a_bad_piece_ends_its_stream_alone(server: TritonServer) -> None:
         assert healthy.finish().windows == 2
 
 
+def test_a_stream_beyond_the_limit_is_refused_at_once(tiny_bundle: Path, tmp_path: Path) -> None:
+    samples = np.full(1000, 0.1, np.float32)
+    few = RepositorySettings(max_streams=2, threads=1)
+    with (
+        TritonServer(write_repository(tiny_bundle, tmp_path / "models", few)) as running,
+        Client(running.grpc_url, timeout_s=10) as client,
+        client.stream() as first,
+        client.stream() as second,
+    ):
+        first.send(samples)
+        second.send(samples)
+        for _ in range(5):  # what was refused keeps a place in Triton, which has more of them
+            with client.stream() as third, pytest.raises(UnavailableError, match="2 streams are"):
+                third.send(samples)
+        second.finish()
+        with client.stream() as third:
+            third.send(samples)
+            third.finish()
+        first.finish()
+
+
 def test_idle_streams_expire(server: TritonServer) -> None:
     with Client(server.grpc_url) as client, client.stream() as stream:
         stream.send(np.full(20_000, 0.1, np.float32))

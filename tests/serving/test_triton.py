@@ -259,7 +259,9 @@ def test_what_takes_too_long_is_given_up(tiny_bundle: Path, tmp_path: Path) -> N
     impatient = RepositorySettings(timeout_ms=1)
     repository = write_repository(tiny_bundle, tmp_path / "models", impatient)
     with TritonServer(repository) as server, Client(server.grpc_url) as client:
-        with pytest.raises(ServerError, match=r"overloaded: not answered within 1 ms \(timeout_ms of"):
+        with pytest.raises(
+            ServerError, match=r"overloaded: not answered within 1 ms \(timeout_ms of"
+        ):
             client.predict(text="stop that")
         assert client.ready()
 

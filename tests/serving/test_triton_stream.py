@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hemogat.data.audio import decode_audio
-from hemogat.errors import InputError
+from hemogat.errors import InputError, UnavailableError
 from hemogat.runtime.bundle import Bundle, GraphName
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.runtime.sessions import Arrays, EngineSession, open_session
@@ -33,7 +33,7 @@ def samples(bundle: Bundle, clip: Path) -> NDArray[np.float32]:
     return decode_audio(clip, bundle.manifest.audio)
 
 
-def open_streams(bundle: Bundle, *, idle_s: float = 60.0) -> Streams:
+def open_streams(bundle: Bundle, *, idle_s: float = 60.0, max_streams: int = 8) -> Streams:
     graphs: tuple[GraphName, ...] = ("audio_encoder", "text_encoder", "fusion")
     sessions: dict[str, EngineSession] = {
         graph: open_session(bundle, graph, threads=1) for graph in graphs
@@ -43,7 +43,7 @@ def open_streams(bundle: Bundle, *, idle_s: float = 60.0) -> Streams:
         return sessions[graph].run(feeds)
 
     models = InnerModels(bundle.manifest, infer, max_windows=16, explain=False)
-    return Streams(bundle, models, nullcontext(), idle_s=idle_s)
+    return Streams(bundle, models, nullcontext(), idle_s=idle_s, max_streams=max_streams)
 
 
 def chunks(samples: NDArray[np.float32], size: int, stream: int = 7) -> list[Chunk]:
@@ -127,6 +127,23 @@ def test_a_forgotten_stream_is_not_open(bundle: Bundle, samples: NDArray[np.floa
     streams.forget(1)
     with pytest.raises(InputError, match="stream 1: is not open"):
         streams.answer(Chunk(1, False, True, samples))
+
+
+def test_no_more_streams_are_open_than_allowed(
+    bundle: Bundle, samples: NDArray[np.float32]
+) -> None:
+    streams = open_streams(bundle, idle_s=1.0, max_streams=2)
+    for number in (1, 2, 1):  # one begins anew
+        streams.answer(Chunk(number, True, False, samples[:100]))
+    with pytest.raises(UnavailableError, match="overloaded: 2 streams are open"):
+        streams.answer(Chunk(3, True, False, samples))
+    with pytest.raises(InputError, match="stream 3: is not open"):
+        streams.answer(Chunk(3, False, False, samples))
+    streams.answer(Chunk(2, False, True, samples))  # an end makes room, and so does an idle stream
+    streams.answer(Chunk(3, True, False, samples))
+    streams._streams[1].used_s -= 5
+    streams.answer(Chunk(4, True, False, samples))
+    assert set(streams._streams) == {3, 4}
 
 
 def test_idle_streams_are_forgotten(bundle: Bundle, samples: NDArray[np.float32]) -> None:
