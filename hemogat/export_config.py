@@ -86,7 +86,8 @@ class ExportConfig(Settings):
 
     ``parity``: None for the precision's own limits. ``calibration_utterances``: training
     utterances that int8 takes its scales from. ``gather``: write the ``fusion_gather`` graph too,
-    for banks that are searched outside the graph. ``device``: where ONNX Runtime runs the gate.
+    for banks that are searched outside the graph. ``device``: where the gate runs the engine; None
+    for the engine's own, as for :func:`hemogat.runtime.sessions.open_graph`.
     """
 
     engine: Engine = "onnx"
@@ -95,8 +96,21 @@ class ExportConfig(Settings):
     parity: ParityConfig | None = None
     calibration_utterances: PositiveInt = 128
     gather: bool = False
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] | None = None
     tensorrt: TensorRTConfig = TensorRTConfig()
+
+    @model_validator(mode="after")
+    def _engine_has_it(self) -> ExportConfig:
+        if (self.engine, self.precision) == ("openvino", "fp16"):
+            raise ValueError("engine openvino: expected precision fp32, bf16 or int8, found fp16")
+        kind = (self.device or "auto").partition(":")[0]
+        if (self.engine, kind) in (("trt", "cpu"), ("openvino", "cuda")):
+            runs_on = "a GPU: auto or cuda[:n]" if self.engine == "trt" else "cpu"
+            raise ValueError(
+                f"engine {self.engine}: expected a device that it runs on ({runs_on}), found "
+                f"{self.device}"
+            )
+        return self
 
     @property
     def limits(self) -> ParityConfig:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -108,6 +109,18 @@ def authors() -> ModuleType:
 def tensorrt_api() -> ModuleType:
     """Return TensorRT's API made from lists of its names, and a CUDA runtime in host memory."""
     return _load("tensorrt_api")
+
+
+@pytest.fixture
+def running_tensorrt(tensorrt_api: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a TensorRT and a GPU in place whose plans answer as their graphs do; return the former.
+
+    It has the version of the script's stand-ins, so that their plans can be loaded.
+    """
+    api = tensorrt_api.RunningTensorRT(tensorrt_api.VERSIONS[0])
+    monkeypatch.setitem(sys.modules, "tensorrt", api.module)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", tensorrt_api.HostCuda())
+    return api
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import NonCallableMagicMock
 
+import numpy as np
 import pytest
 
 Names = dict[str, list[str]]
@@ -144,6 +145,93 @@ class FakeTensorRT:
         return error
 
 
+class RunningTensorRT(FakeTensorRT):
+    """A TensorRT whose plans answer: ONNX Runtime computes what their typed graphs say.
+
+    A plan holds the path of its graph, which is read when the plan is built or first loaded.
+    """
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version, names_of(version))
+        self._graphs: dict[bytes, Any] = {}
+        _calls(self.parser, "parse_from_file", self._parse)
+        _calls(self.builder, "build_serialized_network", self._build)
+        _calls(self.runtime, "deserialize_cuda_engine", self._load)
+        layer = {"LayerType": "gemm", "Inputs": [], "Outputs": []}
+        layer["Inputs"] = [{"Datatype": kind} for kind in ("Float", "Half", "BFloat16", "Int8")]
+        _returns(self.inspector, "get_engine_information", json.dumps({"Layers": [layer]}))
+
+    def _parse(self, path: str) -> bool:
+        self._parsed = path.encode()
+        return True
+
+    def _build(self, network: object, settings: object) -> bytes:
+        self._load(self._parsed)
+        return self._parsed
+
+    def _load(self, plan: bytes) -> Any:
+        import onnxruntime
+
+        plan = plan.strip()
+        if plan not in self._graphs:
+            self._graphs[plan] = onnxruntime.InferenceSession(plan.decode())
+        engine = _spec("ICudaEngine", self._names)
+        _returns(engine, "create_engine_inspector", self.inspector)
+        _RunningPlan(self._graphs[plan], engine, _spec("IExecutionContext", self._names), self)
+        return engine
+
+
+class _RunningPlan:
+    """One loaded plan: reads inputs and writes outputs where they are in memory."""
+
+    def __init__(self, graph: Any, engine: Any, context: Any, api: FakeTensorRT) -> None:
+        self._graph = graph
+        self._inputs = {port.name: port for port in graph.get_inputs()}
+        self._outputs = {port.name: port for port in graph.get_outputs()}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        names = [*self._inputs, *self._outputs]
+        engine.num_io_tensors = len(names)
+        modes, types = api.module.TensorIOMode, api.module.DataType
+        kinds = {"float": types.FLOAT, "int64": types.INT64, "bool": types.BOOL}
+        ports = self._inputs | self._outputs
+        _returns(engine, "create_execution_context", context)
+        _calls(engine, "get_tensor_name", names.__getitem__)
+        _calls(
+            engine, "get_tensor_mode", lambda n: modes.INPUT if n in self._inputs else modes.OUTPUT
+        )
+        _calls(engine, "get_tensor_dtype", lambda n: kinds[ports[n].type[len("tensor(") : -1]])
+        _calls(context, "set_input_shape", self._set_shape)
+        _calls(context, "get_tensor_shape", self._shape)
+        _calls(context, "set_tensor_address", self._addresses.__setitem__)
+        _calls(context, "execute_async_v3", self._execute)
+
+    def _set_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._shapes[name] = shape
+        return True
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        axes = {
+            axis: size
+            for given, shape in self._shapes.items()
+            for axis, size in zip(self._inputs[given].shape, shape, strict=True)
+        }
+        return tuple(axes.get(axis, axis) for axis in self._outputs[name].shape)
+
+    def _execute(self, stream: int) -> bool:
+        feeds = {n: self._memory(n, p, self._shapes[n]) for n, p in self._inputs.items()}
+        found = self._graph.run(list(self._outputs), feeds)
+        for (name, port), value in zip(self._outputs.items(), found, strict=True):
+            self._memory(name, port, self._shape(name))[:] = value
+        return True
+
+    def _memory(self, name: str, port: Any, shape: tuple[int, ...]) -> Any:
+        kind = {"tensor(float)": "f4", "tensor(int64)": "i8", "tensor(bool)": "?"}[port.type]
+        count = int(np.prod(shape)) * np.dtype(kind).itemsize
+        held = (ctypes.c_char * count).from_address(self._addresses[name])
+        return np.frombuffer(held, kind).reshape(shape)
+
+
 class HostCuda(ModuleType):
     """The CUDA runtime functions that are used, on host memory; ``freed`` tells what was freed."""
 
@@ -190,6 +278,10 @@ class HostCuda(ModuleType):
 def _spec(name: str, names: Names) -> Any:
     # spec_set: what is not in the list can be neither read nor set.
     return NonCallableMagicMock(spec_set=[m for m in names[name] if not m.startswith("__")])
+
+
+def _calls(mock: Any, name: str, action: Any) -> None:
+    getattr(mock, name).side_effect = action
 
 
 def _returns(mock: Any, name: str, value: Any) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
 from hemogat.contract import Engine, Precision, SearchMode
+from hemogat.errors import HemogatError, IncompleteError, ParityError
 
 if TYPE_CHECKING:
     from hemogat.export_config import ExportConfig
@@ -70,7 +72,9 @@ def export(
     device: Annotated[
         str | None,
         typer.Option(
-            help="Where ONNX Runtime is judged: auto, cpu or cuda[:n].", show_default="cpu"
+            metavar="auto|cpu|cuda[:n]",
+            help="Where the engine is judged.",
+            show_default="cpu, for TensorRT the GPU",
         ),
     ] = None,
     gather: Annotated[
@@ -85,74 +89,117 @@ def export(
     utterances, decisions included; otherwise no engine is written, only a
     report. A bundle of the same run keeps its other engines; one of another
     run is replaced. Of several engines and precisions every combination is
-    exported, one after the other; the first that fails ends it.
+    exported, one after the other; what fails does not keep the others back.
     """
-    from hemogat.progress import Progress
     from hemogat.workspace import default_bundle, find_latest
 
-    configs = [
-        config.model_copy(update={"gather": config.gather or gather})
-        for config in _configs(recipe, engine or [], precision or [], device)
-    ]
+    configs = _configs(
+        *(recipe, engine or [], precision or []), device=device, gather=gather or None
+    )
     if run is None:
         run = find_latest("run.json")
         remark(f"latest run: {run}")
     with needs("export"):
-        from hemogat.export.export_run import export_run
         from hemogat.training.run_directory import RunDirectory
 
     if out is None:
         out = default_bundle(RunDirectory.open(run).record.recipe.name)
-    reports = []
+    outcomes = []
     for config in configs:
-        report = export_run(run, out, config, Progress(visible=True), inputs=inputs)
-        if not as_json:
-            _print_parity(report.bundle, report.target, report.parity)
-        reports.append(
-            {
-                "bundle": str(report.bundle),
-                "target": report.target,
-                "parity": report.parity.model_dump(mode="json"),
-            }
-        )
+        outcomes.append(outcome := _export_one(run, out, config, inputs))
+        if not as_json and outcome.parity is not None:
+            _print_parity(outcome.bundle, outcome.target, outcome.parity)
     if as_json:
+        reports = [outcome.to_dict() for outcome in outcomes]
         print_json(reports[0] if len(reports) == 1 else reports)
+    _end([outcome.error for outcome in outcomes if outcome.error is not None])
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one target; ``bundle``: None where nothing was written."""
+
+    target: str
+    bundle: Path | None
+    parity: ParityReport | None
+    error: HemogatError | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "bundle": None if self.bundle is None else str(self.bundle),
+            "target": self.target,
+            "parity": None if self.parity is None else self.parity.model_dump(mode="json"),
+            "error": None if self.error is None else str(self.error),
+        }
+
+
+def _export_one(run: Path, out: Path, config: ExportConfig, inputs: Path | None) -> _Outcome:
+    """Export one target; that it is refused or incomplete does not keep the others back."""
+    with needs("export"):
+        from hemogat.export.export_run import export_run
+        from hemogat.export.parity_gate import RefusedError
+        from hemogat.export.tensorrt_script import NoPlanError
+        from hemogat.progress import Progress
+
+    target = f"{config.engine}-{config.precision}"
+    try:
+        report = export_run(run, out, config, Progress(visible=True), inputs=inputs)
+    except RefusedError as error:
+        return _Outcome(target, None, error.parity, error)
+    except NoPlanError as error:
+        return _Outcome(target, out, error.parity, error)
+    except (IncompleteError, ParityError) as error:
+        return _Outcome(target, None, None, error)
+    return _Outcome(target, report.bundle, report.parity)
+
+
+def _end(errors: Sequence[HemogatError]) -> None:
+    """Say what failed, and end with the exit code of the worst of it."""
+    if not errors:
+        return
+    *others, worst = sorted(errors, key=lambda error: -error.exit_code)  # 1, failed, is the worst
+    for error in others:
+        remark(f"error: {error}")
+    raise worst
 
 
 def _configs(
     recipe: Path | None,
     engines: Sequence[str],
     precisions: Sequence[str],
-    device: str | None = None,
+    **settings: Any,
 ) -> list[ExportConfig]:
-    """Return what to export: the recipe's target, or every combination of the options."""
+    """Return what to export: the recipe's target, or every combination of the options.
+
+    The recipe's limits are for its own precision; another precision gets its own. ``settings``
+    that are not None go before the recipe's too.
+    """
     from hemogat.config import load_settings, parse_settings
     from hemogat.export_config import ExportConfig
 
     config = load_settings(ExportConfig, recipe) if recipe else ExportConfig()
-    settings = config.model_dump() | ({} if device is None else {"device": device})
-    return [
-        parse_settings(
-            ExportConfig, settings | {"engine": engine, "precision": precision}, source="options"
-        )
-        for engine, precision in product(
-            engines or [config.engine], precisions or [config.precision]
-        )
-    ]
+    given = config.model_dump() | {k: v for k, v in settings.items() if v is not None}
+    configs = []
+    for engine, precision in product(engines or [config.engine], precisions or [config.precision]):
+        chosen = given | {"engine": engine, "precision": precision}
+        if config.parity is not None and precision != config.precision:
+            chosen["parity"] = None
+            remark(
+                f"{engine}-{precision}: judged by the limits of {precision}; those of {recipe} are "
+                f"for {config.precision}"
+            )
+        configs.append(parse_settings(ExportConfig, chosen, source="options"))
+    return configs
 
 
-def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:
-    from hemogat.cli.bundle_facts import model_bytes
-    from hemogat.runtime.bundle import Bundle
-
-    typer.echo(f"bundle: {bundle}")
+def _print_parity(bundle: Path | None, target: str, parity: ParityReport) -> None:
+    if bundle is not None:
+        typer.echo(f"bundle: {bundle}")
     if parity.ungated is not None:
         remark(f"{target} was not judged: {parity.ungated}")
     if not parity.rows:
         return
-    opened = Bundle.open(bundle, verify=False)
-    models = [m for m in opened.manifest.models if f"{m.engine}-{m.precision}" == target]
-    sizes: dict[str, str] = {m.graph: size(model_bytes(opened, m.path)) for m in models}
+    sizes = {} if bundle is None else _sizes(bundle, target)
     times: dict[str, tuple[str, str]] = {
         t.graph: (f"{t.p50_ms:.1f}", f"{t.torch_p50_ms:.1f}") for t in parity.latency
     }
@@ -191,3 +238,17 @@ def _print_parity(bundle: Path, target: str, parity: ParityReport) -> None:
         typer.echo(
             "few decisions: rates are judged on 500 or more, name more utterances with --inputs"
         )
+
+
+def _sizes(bundle: Path, target: str) -> dict[str, str]:
+    """Return how large each graph is, of what was written."""
+    from hemogat.cli.bundle_facts import folder_bytes, model_bytes
+    from hemogat.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle, verify=False)
+    models = [m for m in opened.manifest.models if f"{m.engine}-{m.precision}" == target]
+    if models:
+        return {m.graph: size(model_bytes(opened, m.path)) for m in models}
+    # Typed graphs that no plan was built from yet are not listed.
+    places = bundle.glob(f"*/{target}")
+    return {place.parent.name: size(folder_bytes(place)) for place in places}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemogat.cli.output import JsonOption, print_facts, print_json, size
+from hemogat.cli.output import DeviceOption, JsonOption, print_facts, print_json, size
+from hemogat.errors import IncompleteError
 
 if TYPE_CHECKING:
     from hemogat.runtime.bundle import Bundle
@@ -23,11 +25,13 @@ def inspect(
             "--verify", "--check", help="Run the golden cases in every engine and compare answers."
         ),
     ] = False,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a bundle holds, once the hashes of all its files are verified.
 
-    Engines that were exported without being judged are not run.
+    With --verify, plans that were built after the export are run too. Engines
+    that cannot run here are named, and the command exits with 3.
     """
     from hemogat.cli.bundle_facts import folder_bytes, model_bytes
     from hemogat.runtime.bundle import Bundle
@@ -35,42 +39,85 @@ def inspect(
 
     opened = Bundle.open(bundle)
     parity = read_parity(opened)
-    golden_max_abs_diff = _check(opened, parity) if check else None
+    checked = _check(opened, device) if check else None
     models_bytes = [model_bytes(opened, model.path) for model in opened.manifest.models]
     total_bytes = folder_bytes(bundle)
     if not as_json:
-        facts = _facts(opened, models_bytes, total_bytes, golden_max_abs_diff)
-        print_facts(facts | {"parity": "\n".join(_parity_lines(parity))})
-        return
-    manifest = opened.manifest.model_dump(mode="json")
+        facts = _facts(opened, models_bytes, total_bytes)
+        facts["parity"] = "\n".join(_parity_lines(opened, parity))
+        if checked is not None:
+            facts["golden cases"] = "\n".join(checked.lines())
+        print_facts(facts)
+    else:
+        print_json(_as_json(opened, models_bytes, total_bytes, parity, checked))
+    if checked is not None and checked.not_run:
+        raise IncompleteError(f"not verified here: {'; '.join(checked.not_run.values())}")
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """How far answers to the golden cases are off, by engine, and why some engines did not run."""
+
+    max_abs_diff: dict[str, float] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        for target, difference in self.max_abs_diff.items():
+            yield f"answered by {target} as expected, within {difference:.1e}"
+        for target in self.not_run:
+            yield f"not run here: {target}"
+
+
+def _as_json(
+    bundle: Bundle,
+    models_bytes: list[int],
+    total_bytes: int,
+    parity: ParityFile,
+    checked: _Checked | None,
+) -> dict[str, Any]:
+    manifest = bundle.manifest.model_dump(mode="json")
     for model, count in zip(manifest["models"], models_bytes, strict=True):
         model["size_bytes"] = count
-    print_json(
-        {
-            "path": str(bundle),
-            **manifest,
-            "parity": parity.model_dump(mode="json")["reports"],
-            "size_bytes": total_bytes,
-            "accepts_missing_modality": opened.manifest.accepts_missing_modality,
-            "golden_max_abs_diff": golden_max_abs_diff,
-        }
-    )
-
-
-def _check(bundle: Bundle, parity: ParityFile) -> dict[str, float]:
-    """Run the golden cases in every engine that was judged; return the largest differences."""
-    from hemogat.runtime.golden import check_golden
-    from hemogat.runtime.pipeline import Pipeline
-
-    engines = dict.fromkeys((m.engine, m.precision) for m in bundle.manifest.models)
     return {
-        f"{engine}-{precision}": check_golden(Pipeline(bundle, engine=engine, precision=precision))
-        for engine, precision in engines
-        if parity.reports[f"{engine}-{precision}"].rows
+        "path": str(bundle.path),
+        **manifest,
+        "parity": parity.model_dump(mode="json")["reports"],
+        "size_bytes": total_bytes,
+        "accepts_missing_modality": bundle.manifest.accepts_missing_modality,
+        "golden_max_abs_diff": None if checked is None else checked.max_abs_diff,
+        "golden_not_run": None if checked is None else checked.not_run,
     }
 
 
-def _parity_lines(parity: ParityFile) -> Iterator[str]:
+def _check(bundle: Bundle, device: str | None) -> _Checked:
+    """Run the golden cases in every engine that can run here."""
+    from hemogat.runtime.golden import check_golden
+    from hemogat.runtime.pipeline import Pipeline
+
+    checked = _Checked()
+    for engine, precision in dict.fromkeys((m.engine, m.precision) for m in bundle.manifest.models):
+        target = f"{engine}-{precision}"
+        try:
+            pipeline = Pipeline(
+                bundle,
+                engine=engine,
+                precision=precision,
+                # What suits one engine is refused by another.
+                device=None
+                if (engine, device) == ("trt", "cpu") or engine == "openvino"
+                else device,
+            )
+        except IncompleteError as error:
+            checked.not_run[target] = f"{target}: {error}"
+            continue
+        checked.max_abs_diff[target] = check_golden(pipeline)
+    return checked
+
+
+def _parity_lines(bundle: Bundle, parity: ParityFile) -> Iterator[str]:
+    for target in dict.fromkeys(f"{m.engine}-{m.precision}" for m in bundle.manifest.models):
+        if target not in parity.reports:
+            yield f"{target}: never compared"
     for target, report in parity.reports.items():
         if report.rows:
             gap = report.end_to_end
@@ -84,13 +131,11 @@ def _parity_lines(parity: ParityFile) -> Iterator[str]:
             yield f"{target}: not judged: {report.ungated}"
 
 
-def _facts(
-    bundle: Bundle, models_bytes: list[int], total_bytes: int, golden: dict[str, float] | None
-) -> dict[str, str]:
+def _facts(bundle: Bundle, models_bytes: list[int], total_bytes: int) -> dict[str, str]:
     manifest = bundle.manifest
     head, graph, dims = manifest.head, manifest.graph, manifest.dims
     neighbours = f"{graph.k_audio} by audio, {graph.k_text} by text, from {manifest.bank.rows} rows"
-    facts = {
+    return {
         "bundle": f"{manifest.name} ({bundle.path}, {size(total_bytes)}, hashes verified)",
         "labels": ", ".join(manifest.labels),
         "reads": " and ".join(manifest.modalities)
@@ -108,9 +153,3 @@ def _facts(
         "made": f"{manifest.provenance.created_utc}, seed {manifest.provenance.seed}",
         "with": "\n".join(f"{p} {v}" for p, v in manifest.provenance.versions.items()),
     }
-    if golden is not None:
-        facts["golden cases"] = "\n".join(
-            f"answered by {target} as expected, within {difference:.1e}"
-            for target, difference in golden.items()
-        )
-    return facts

@@ -26,6 +26,14 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option(help="Number type of the graphs.", show_default="the bundle's first"),
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda[:n]",
+        help="Where the engine runs.",
+        show_default="cpu, for TensorRT the GPU",
+    ),
+]
 SearchOption = Annotated[
     SearchMode | None,
     typer.Option(

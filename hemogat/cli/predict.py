@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemogat.cli.output import (
+    DeviceOption,
     EngineOption,
     JsonOption,
     PrecisionOption,
@@ -71,6 +72,7 @@ def predict(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     search: SearchOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recognise the emotion of one clip, or of every row of a manifest.
@@ -83,11 +85,11 @@ def predict(
     _check_usage(audio, text, manifest, out, skip_bad)
     if stream and (url is None or audio is None):
         raise typer.BadParameter("--stream needs --url and AUDIO")
-    if bundle is None and (engine, precision, search) != (None, None, None):
+    if bundle is None and (engine, precision, search, device) != (None,) * 4:
         raise typer.BadParameter(
-            "--engine, --precision and --search are the server's choice, with --url"
+            "--engine, --precision, --search and --device are the server's choice, with --url"
         )
-    pipeline = None if bundle is None else _load(bundle, engine, precision, search)
+    pipeline = None if bundle is None else _load(bundle, engine, precision, search, device)
     if manifest is not None and out is not None:
         if pipeline is not None:
             predictions = _predict_manifest(pipeline, manifest, out, skip_bad)
@@ -131,11 +133,15 @@ def _check_usage(
 
 
 def _load(
-    bundle: Path, engine: Engine | None, precision: Precision | None, search: SearchMode | None
+    bundle: Path,
+    engine: Engine | None,
+    precision: Precision | None,
+    search: SearchMode | None,
+    device: str | None,
 ) -> Pipeline:
     from hemogat.runtime.pipeline import Pipeline
 
-    return Pipeline.load(bundle, engine=engine, precision=precision, search=search)
+    return Pipeline.load(bundle, engine=engine, precision=precision, search=search, device=device)
 
 
 def _predict_manifest(

@@ -30,7 +30,7 @@ from hemogat.export.gating import (
 )
 from hemogat.export.model_card import model_card
 from hemogat.export.parity import Reference, reference_answers
-from hemogat.export.parity_gate import gate
+from hemogat.export.parity_gate import RefusedError, gate
 from hemogat.export.targets import (
     Calibration,
     Source,
@@ -39,7 +39,7 @@ from hemogat.export.targets import (
     write_bank_graphs,
     write_models,
 )
-from hemogat.export.tensorrt_script import SCRIPT_FILE, no_plan_error
+from hemogat.export.tensorrt_script import SCRIPT_FILE, NoPlanError
 from hemogat.export_config import ExportConfig
 from hemogat.files import folder_written_whole, write_atomic
 from hemogat.model.bank import InductiveHead, freeze_bank
@@ -98,14 +98,14 @@ def export_run(
         inputs: a manifest of the run's labels to compare on instead.
 
     Raises:
-        ParityError: the exported graphs do not answer as the reference; nothing is written but
+        RefusedError: the exported graphs do not answer as the reference; nothing is written but
             the report, to ``<out>.parity.json``.
         IncompleteError: something is not installed; for ``engine: trt`` also after the typed ONNX
             graphs and the script that builds plans were written, as no plan could be built here.
         BundleError: ``run_path`` is not a run directory, or the bundle at ``out`` is damaged.
         InputError: the run was imported without encoders, the manifest has changed since, audio is
             gone, or ``out`` is something else.
-        ConfigError: k is larger than the bank, or the engine has no such precision.
+        ConfigError: k is larger than the bank.
     """
     run = RunDirectory.open(run_path)
     manifest = manifest_of(run)  # refuse before anything is computed
@@ -117,7 +117,7 @@ def export_run(
         parity, missing = _fill(export, folder)
         write_sums(folder)
     if missing:
-        raise no_plan_error(out / SCRIPT_FILE, missing)
+        raise NoPlanError(out / SCRIPT_FILE, missing, parity)
     return ExportReport(out, export.target, parity)
 
 
@@ -205,9 +205,10 @@ def _judge(
         except ParityError as error:
             reports = ParityFile(reports={export.target: parity})
             write_atomic(beside, reports.model_dump_json(indent=1) + "\n")
-            raise ParityError(
+            message = (
                 f"{export.target}: {error}; no engine was written, the whole report is in {beside}"
-            ) from error
+            )
+            raise RefusedError(message, parity) from error
         beside.unlink(missing_ok=True)
     return parity
 

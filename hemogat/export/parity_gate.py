@@ -1,4 +1,4 @@
-"""What the parity gate refuses."""
+"""What the parity gate refuses, and how that is said."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ import numpy as np
 from hemogat.errors import ParityError
 from hemogat.export_config import ParityConfig
 from hemogat.runtime.parity_report import END_TO_END, ParityReport, ParityRow, SearchRow
+
+
+class RefusedError(ParityError):
+    """The gate refused an engine; ``parity``: all that was compared."""
+
+    def __init__(self, message: str, parity: ParityReport) -> None:
+        super().__init__(message)
+        self.parity = parity
+
 
 _FINITE = float(np.finfo(np.float32).max)
 _APPROXIMATE = "ivf"  # leaves out a neighbour now and then, which no precision can forbid

@@ -11,7 +11,6 @@ from typing import get_args
 
 from hemogat.config import GraphConfig
 from hemogat.contract import Engine, Precision
-from hemogat.errors import ConfigError
 from hemogat.export.accuracy_aware import Judge
 from hemogat.export.calibration import Feeds
 from hemogat.export.gathered_graphs import export_bank_states, export_fusion_gather
@@ -79,7 +78,7 @@ def write_models(source: Source, config: ExportConfig, folder: Path, progress: P
     For ``engine: trt`` these are the typed ONNX graphs that plans are built from.
 
     Raises:
-        ConfigError: the engine has no such precision, or k is larger than the bank.
+        ConfigError: k is larger than the bank.
         InputError: int8 without an utterance to calibrate on.
         IncompleteError: what converts is not installed.
     """
@@ -212,8 +211,7 @@ def _onnx_head(path: Path, place: Path, precision: Precision) -> Path:
 def _to_openvino(
     graph: GraphName, path: Path, place: Path, precision: Precision, feeds: tuple[Feeds, ...]
 ) -> Path:
-    if precision == "fp16":
-        raise ConfigError("engine openvino: expected fp32, bf16 or int8, found fp16")
+    assert precision != "fp16"  # the configuration refuses it
     if graph == "fusion" and precision == "int8":
         return compress_weights(path, place)
     return convert(path, place, precision, feeds)

@@ -19,6 +19,7 @@ from hemogat.export.tensorrt_engine import LAYERS_FILE, known_facts, optimizatio
 from hemogat.export.tensorrt_operators import check_operators
 from hemogat.export_config import TensorRTConfig
 from hemogat.runtime.bundle import MANIFEST_FILE, SUMS_FILE
+from hemogat.runtime.parity_report import ParityReport
 from hemogat.runtime.tensorrt_plan import PLAN_FILE, ShapeRange, record_path
 
 SCRIPT_FILE = "build_engines.sh"
@@ -115,12 +116,19 @@ def write_build_script(
     return path
 
 
-def no_plan_error(script: Path, missing: Sequence[str]) -> IncompleteError:
-    """Return the error that tells what was written instead of plans, and what is missing."""
-    return IncompleteError(
-        f"no TensorRT plan was built; missing here: {'; '.join(missing)}. The typed ONNX graphs "
-        f"are checked and written; on the GPU machine run: bash {script} IMAGE_TAG"
-    )
+class NoPlanError(IncompleteError):
+    """Tells what was written instead of plans, and what is missing to build them.
+
+    ``parity``: what was found of the graphs that plans are built from.
+    """
+
+    def __init__(self, script: Path, missing: Sequence[str], parity: ParityReport) -> None:
+        super().__init__(
+            f"no TensorRT plan was built; missing here: {'; '.join(missing)}. The typed ONNX "
+            f"graphs are checked, compared and written; on the GPU machine run: "
+            f"bash {script} IMAGE_TAG"
+        )
+        self.parity = parity
 
 
 def _options(config: TensorRTConfig) -> list[str]:

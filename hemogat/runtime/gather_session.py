@@ -34,7 +34,7 @@ class GatherSession:
         precision: Precision = "fp32",
         mode: SearchMode | None = None,
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
     ) -> None:
         gather = bundle.gather_path(engine, precision)
         self._tensors = map_tensors(bundle.path / bundle.manifest.bank.tensors)
@@ -61,7 +61,7 @@ def open_fusion(
     engine: Engine = "onnx",
     precision: Precision = "fp32",
     threads: int | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     search: SearchMode | None = None,
 ) -> EngineSession:
     """Load the fusion step: the ``fusion`` graph, or with ``search`` the bank outside a graph.

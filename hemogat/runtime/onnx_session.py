@@ -44,6 +44,11 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # its exceptions have no common base of their own
             reason = " ".join(str(error).split())
+            if type(error).__name__ == "NotImplemented":  # no kernel for an operator in its type
+                raise IncompleteError(
+                    f"{path}: device {device} does not have all its operators ({reason}); use "
+                    f"--device cuda, or another precision"
+                ) from error
             raise BundleError(f"{path}: ONNX Runtime cannot load it ({reason})") from error
         # ONNX Runtime goes on without a provider that fails to start, and says so in its log alone.
         _check_providers(_PROVIDERS[kind], self._session.get_providers(), device)

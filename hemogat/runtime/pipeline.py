@@ -37,7 +37,7 @@ class Pipeline:
         engine: Engine | None = None,
         precision: Precision | None = None,
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         search: SearchMode | None = None,
     ) -> None:
         self.bundle = bundle
@@ -76,14 +76,15 @@ class Pipeline:
         engine: Engine | None = None,
         precision: Precision | None = None,
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         search: SearchMode | None = None,
     ) -> Pipeline:
         """Open, verify and load a bundle.
 
         ``engine``, ``precision``: None for the first that the bundle lists and that fits.
         ``threads``: how many threads one graph may use; None: as many as there are cores.
-        ``device``: where it runs, as for :func:`hemogat.runtime.sessions.open_graph`.
+        ``device``: where it runs, as for :func:`hemogat.runtime.sessions.open_graph`; None: the
+        CPU, for TensorRT the first GPU.
         ``search``: how the bank is searched, as for
         :class:`hemogat.runtime.bank_search.BankSearch`; None: inside the fusion graph.
 

@@ -22,7 +22,7 @@ def open_session(
     engine: Engine = "onnx",
     precision: Precision = "fp32",
     threads: int | None = None,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> EngineSession:
     """Load one graph of ``bundle``; the rest as for :func:`open_graph`.
 
@@ -36,7 +36,7 @@ def open_session(
 
 
 def open_graph(
-    path: str, engine: Engine, *, threads: int | None = None, device: str = "cpu"
+    path: str, engine: Engine, *, threads: int | None = None, device: str | None = None
 ) -> EngineSession:
     """Load a graph's file; there is no falling back to another engine or device.
 
@@ -44,13 +44,16 @@ def open_graph(
         path: the model file of ``engine``.
         engine: what runs it.
         threads: how many threads one run may use; None: as many as there are cores.
-        device: ``auto``, ``cpu``, ``cuda[:n]``, or for ONNX Runtime ``tensorrt[:n]``.
+        device: ``auto``, ``cpu``, ``cuda[:n]``, or for ONNX Runtime ``tensorrt[:n]``; None: the
+            CPU, for TensorRT the first GPU.
 
     Raises:
         BundleError: the engine cannot load the file.
         ConfigError: the engine does not run on ``device``.
         IncompleteError: the engine is not installed, or cannot use the device.
     """
+    if device is None:
+        device = "auto" if engine == "trt" else "cpu"
     if engine == "onnx":
         return OnnxSession(path, threads=threads, device=device)
     if engine == "openvino":

@@ -4,13 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from typer.testing import Result
 
 from hemogat.export_config import ExportConfig
 from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.parity_report import ParityReport, read_parity
 
 Hemogat = Callable[..., Result]
 
@@ -70,5 +71,72 @@ def test_every_combination_is_exported() -> None:
         ("openvino", "fp32"),
         ("openvino", "int8"),
     ]
-    (config,) = _configs(None, [], [], "cuda:1")
+    (config,) = _configs(None, [], [], device="cuda:1")
     assert (config.engine, config.precision, config.device) == ("onnx", "fp32", "cuda:1")
+
+
+def test_limits_of_a_recipe_are_for_its_own_precision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hemogat.cli.export import _configs
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{precision: int8, parity: {max_abs_diff: null, max_flip_rate: 0.02}}")
+    exact, reduced = _configs(recipe, [], ["fp32", "int8"])
+    assert exact.limits == ExportConfig().limits
+    assert reduced.limits.max_flip_rate == 0.02
+    assert "onnx-fp32: judged by the limits of fp32" in capsys.readouterr().err
+    (same,) = _configs(recipe, ["openvino"], [])
+    assert same.limits == reduced.limits
+    assert capsys.readouterr().err == ""
+
+
+class Exports:
+    """In place of exports: what comes of each target, by its engine."""
+
+    def __init__(self, parity: ParityReport) -> None:
+        self.parity = parity
+        self.asked: list[str] = []
+
+    def __call__(self, run: Path, out: Path, config: ExportConfig, *_: Any, **__: Any) -> Any:
+        from hemogat.export.export_run import ExportReport
+        from hemogat.export.parity_gate import RefusedError
+        from hemogat.export.tensorrt_script import NoPlanError
+
+        self.asked.append(config.engine)
+        if config.engine == "trt":
+            raise NoPlanError(out / "build_engines.sh", ["no GPU"], self.parity)
+        if config.precision == "int8":
+            raise RefusedError("onnx-int8: too many flips", self.parity)
+        return ExportReport(out, f"{config.engine}-fp32", self.parity)
+
+
+@pytest.fixture
+def exports(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Exports:
+    from hemogat.export import export_run
+
+    made = Exports(read_parity(Bundle.open(tiny_bundle)).reports["onnx-fp32"])
+    monkeypatch.setattr(export_run, "export_run", made)
+    return made
+
+
+def test_what_fails_does_not_keep_the_other_targets_back(
+    hemogat: Hemogat, exports: Exports, tiny_run: Path, tiny_bundle: Path
+) -> None:
+    run, out = str(tiny_run), ("--out", str(tiny_bundle))
+    result = hemogat("export", run, "--engine", "trt", "--engine", "onnx", *out, "--json")
+    assert result.exit_code == 3
+    assert exports.asked == ["trt", "onnx"]
+    unbuilt, done = json.loads(result.stdout)
+    assert "no TensorRT plan was built; missing here: no GPU" in unbuilt["error"]
+    assert unbuilt["parity"] == done["parity"]
+    assert (done["target"], done["error"]) == ("onnx-fp32", None)
+    assert "error: no TensorRT plan was built" in result.stderr
+
+    precisions = ("--precision", "int8", "--precision", "fp32", "--engine", "onnx")
+    result = hemogat("export", run, *precisions, "--engine", "trt", *out)
+    assert result.exit_code == 1  # that one was refused is worse
+    assert exports.asked[2:] == ["onnx", "onnx", "trt", "trt"]
+    for target in ("onnx-int8", "onnx-fp32", "trt-int8", "trt-fp32"):
+        assert f"{target} beside torch fp32" in result.stdout
+    assert result.stderr.count("error: ") == 3

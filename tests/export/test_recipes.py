@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hemogat.config import load_settings
+from hemogat.config import load_settings, parse_settings
 from hemogat.errors import ConfigError, IncompleteError, InputError, ParityError
 from hemogat.export.export_run import export_run
 from hemogat.export.tensorrt_engine import missing_parts
@@ -123,9 +123,19 @@ def test_random_weights_are_reported_and_not_judged(tiny_run: Path, tmp_path: Pa
     assert "Not judged: the weights are random" in (report.bundle / "MODEL_CARD.md").read_text()
 
 
-def test_what_openvino_does_not_run_is_refused(tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="engine openvino: expected fp32, bf16 or int8"):
-        export_run(tiny_run, tmp_path / "bundle", ExportConfig(engine="openvino", precision="fp16"))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "openvino", "precision": "fp16"}, "expected precision fp32, bf16 or int8"),
+        ({"engine": "openvino", "device": "cuda:1"}, r"that it runs on \(cpu\), found cuda:1"),
+        ({"engine": "trt", "device": "cpu"}, r"a GPU: auto or cuda\[:n\]\), found cpu"),
+    ],
+)
+def test_what_an_engine_does_not_have_is_refused_before_anything_is_exported(
+    settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"engine {settings['engine']}: .*{message}"):
+        parse_settings(ExportConfig, settings, source="options")
 
 
 def test_audio_that_is_gone_is_named(tiny_manifest: Path, tiny_run: Path, tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+from typer.testing import CliRunner
 
+from hemogat.cli.main import app
 from hemogat.errors import HemogatError, IncompleteError
-from hemogat.export.tensorrt_script import no_plan_error, write_build_script
-from hemogat.export_config import TensorRTConfig
+from hemogat.export.gating import nothing_judged
+from hemogat.export.tensorrt_script import NoPlanError, write_build_script
+from hemogat.export_config import ExportConfig, TensorRTConfig
 from hemogat.runtime.bundle import Bundle, write_sums
 from hemogat.runtime.tensorrt_plan import PlanRecord
 
@@ -23,7 +26,8 @@ _TRTEXEC = """#!/usr/bin/env bash
 printf '%s\\n' "$@" >> "$TRTEXEC_LOG"
 for word in "$@"; do
   case "$word" in
-    --saveEngine=*) echo plan > "${word#*=}" ;;
+    --onnx=*) graph="${word#*=}" ;;
+    --saveEngine=*) echo "$PWD/$graph" > "${word#*=}" ;;
     --exportLayerInfo=*) echo "$TRTEXEC_LAYERS" > "${word#*=}" ;;
   esac
 done
@@ -107,6 +111,36 @@ def test_the_script_builds_every_plan_and_keeps_the_bundle_whole(
         assert word in words
 
 
+@pytest.mark.usefixtures("running_tensorrt")
+def test_plans_of_the_script_are_verified_without_a_report(
+    bundle: Path, graphs: list[Path], container: dict[str, str]
+) -> None:
+    script = write_build_script(bundle, {"fp32": graphs}, TensorRTConfig(), BUCKETS)
+    write_sums(bundle)
+    assert run(script, container).returncode == 0
+    found = CliRunner().invoke(app, ["inspect", str(bundle), "--verify"])
+    assert found.exit_code == 0, found.output
+    assert "trt-fp32: never compared" in found.output
+    assert "answered by trt-fp32 as expected" in found.output
+
+
+def test_plans_that_cannot_run_here_are_named(
+    bundle: Path,
+    graphs: list[Path],
+    container: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = write_build_script(bundle, {"fp32": graphs}, TensorRTConfig(), BUCKETS)
+    write_sums(bundle)
+    assert run(script, container).returncode == 0
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    found = CliRunner().invoke(app, ["inspect", str(bundle), "--verify"])
+    assert found.exit_code == 3
+    assert "answered by onnx-fp32 as expected" in found.stdout
+    assert "not run here: trt-fp32" in found.stdout
+    assert "not verified here: trt-fp32: tensorrt cannot be imported" in found.stderr
+
+
 def test_a_plan_without_the_types_of_its_graph_stops_the_script(
     bundle: Path, graphs: list[Path], container: dict[str, str]
 ) -> None:
@@ -155,7 +189,10 @@ def test_a_graph_that_tensorrt_refuses_gets_no_script(bundle: Path, graphs: list
 
 
 def test_the_error_says_what_is_missing_and_what_to_run() -> None:
-    error = no_plan_error(Path("bundle/build_engines.sh"), ["no GPU", "no TensorRT"])
+    parity = nothing_judged(ExportConfig(), "no plan was built")
+    missing = ["no GPU", "no TensorRT"]
+    error = NoPlanError(Path("bundle/build_engines.sh"), missing, parity)
+    assert error.parity is parity
     assert isinstance(error, IncompleteError)
     assert error.exit_code == 3
     assert "no TensorRT plan was built; missing here: no GPU; no TensorRT." in str(error)

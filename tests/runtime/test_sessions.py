@@ -48,5 +48,6 @@ def test_engines_that_cannot_run_here_are_refused(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ConfigError, match="engine trt runs on a GPU; say auto or cuda"):
             open_graph("model.plan", "trt", device=device)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(IncompleteError, match="tensorrt cannot be imported"):
-        open_graph("model.plan", "trt", device="cuda:0")
+    for device in (None, "auto", "cuda:0"):  # a plan's own device is the GPU
+        with pytest.raises(IncompleteError, match="tensorrt cannot be imported"):
+            open_graph("model.plan", "trt", device=device)
