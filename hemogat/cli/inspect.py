@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemogat.cli.output import DeviceOption, JsonOption, print_facts, print_json, size
+from hemogat.cli.output import JsonOption, RunOnOption, print_facts, print_json, size
 from hemogat.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def inspect(
             "--verify", "--check", help="Run the golden cases in every engine and compare answers."
         ),
     ] = False,
-    device: DeviceOption = None,
+    device: RunOnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a bundle holds, once the hashes of all its files are verified.

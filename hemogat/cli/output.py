@@ -26,7 +26,7 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option(help="Number type of the graphs.", show_default="the bundle's first"),
 ]
-DeviceOption = Annotated[
+RunOnOption = Annotated[
     str | None,
     typer.Option(
         metavar="auto|cpu|cuda[:n]",

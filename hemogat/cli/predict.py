@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemogat.cli.output import (
-    DeviceOption,
     EngineOption,
     JsonOption,
     PrecisionOption,
+    RunOnOption,
     SearchOption,
     percent,
     print_facts,
@@ -72,7 +72,7 @@ def predict(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     search: SearchOption = None,
-    device: DeviceOption = None,
+    device: RunOnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recognise the emotion of one clip, or of every row of a manifest.
