@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from matplotlib import colormaps
@@ -18,6 +19,7 @@ from sklearn.metrics import (
     precision_recall_curve,
     roc_curve,
 )
+from threadpoolctl import threadpool_limits
 
 from hemogat.training.evaluation_record import Answers
 from hemogat.training.metrics import ECE_BINS, expected_calibration_error, reliability
@@ -26,6 +28,7 @@ MIN_TSNE_UTTERANCES = 10
 _MAX_TSNE_UTTERANCES = 1000  # t-SNE of more takes minutes, and shows no more
 _DOTS_PER_INCH = 120
 _PANEL_IN = 4.2  # width and height of a panel
+_TITLE_LETTERS_PER_IN = 9  # of the title's size; wider ones than on average fit, too
 # Lines and markers tell the labels apart where colours do not.
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _MARKERS = "os^DvP*X<>"
@@ -107,9 +110,11 @@ def tsne_picture(rows: Sequence[Answers], best: int, labels: Sequence[str]) -> F
     for row, axis in zip(rows, axes[0], strict=True):
         chosen = _sample(len(row.true))
         features = row.features[chosen]
-        spread = TSNE(
-            init="pca", perplexity=min(30.0, (len(chosen) - 1) / 3), random_state=0
-        ).fit_transform(features)
+        # Its steps are so short that several threads would mostly wait for each other.
+        with threadpool_limits(1):
+            spread = TSNE(
+                init="pca", perplexity=min(30.0, (len(chosen) - 1) / 3), random_state=0
+            ).fit_transform(features)
         for number, label in enumerate(labels):
             points = spread[row.true[chosen] == number]
             look = {"color": _colour(number, len(labels)), "marker": _marker(number)}
@@ -126,8 +131,9 @@ def has_tsne(row: Answers) -> bool:
 
 
 def save(figure: Figure, title: str, path: Path) -> None:
-    """Write ``figure`` under ``title`` as a PNG file."""
-    figure.suptitle(title)
+    """Write ``figure`` under ``title``, in as many lines as it needs, as a PNG file."""
+    letters = int(figure.get_figwidth() * _TITLE_LETTERS_PER_IN)
+    figure.suptitle("\n".join(wrap(title, letters)))
     figure.savefig(path, dpi=_DOTS_PER_INCH)
 
 

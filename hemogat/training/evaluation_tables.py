@@ -65,13 +65,22 @@ def all_figures_table(evaluation: Evaluation) -> list[str]:
     return _table(head, 1, ((FIGURE_TITLES[name], *_spread(found[name])) for name in FIGURES))
 
 
-def per_class_table(evaluation: Evaluation) -> list[str]:
-    """Return precision, recall, F1 and support of every label in the served row."""
+def per_class_table(evaluation: Evaluation, row: EvaluationRow | None = None) -> list[str]:
+    """Return precision, recall, F1 and support of every label in a row, by default the served."""
     rows = (
         (label, c.precision.percent(), c.recall.percent(), c.f1.percent(), str(c.support))
-        for label, c in zip(evaluation.labels, evaluation.served.per_class, strict=True)
+        for label, c in zip(evaluation.labels, (row or evaluation.served).per_class, strict=True)
     )
     return _table(("label", "precision", "recall", "F1", "utterances"), 1, rows)
+
+
+def per_class_tables(evaluation: Evaluation) -> list[str]:
+    """Return the table of every row, each under its name."""
+    lines: list[str] = []
+    for row in evaluation.rows:
+        head, graph, inputs, _ = _names(row)
+        lines += ["", f"### {head}, {graph}, {inputs}", "", *per_class_table(evaluation, row)]
+    return lines[1:]
 
 
 def graph_gain_lines(evaluation: Evaluation) -> list[str]:

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
@@ -29,6 +35,39 @@ def row() -> Answers:
         features=random.standard_normal((30, 4)).astype(np.float32),
         layer_cosine=np.zeros((2, 0)),
     )
+
+
+@pytest.mark.parametrize("across", [1, 3])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plots.confusion_picture,
+        plots.roc_picture,
+        plots.precision_recall_picture,
+        plots.reliability_picture,
+        plots.tsne_picture,
+    ],
+)
+def test_titles_are_inside_the_picture(
+    draw: Callable[..., Figure], across: int, row: Answers, tmp_path: Path
+) -> None:
+    figure = draw([replace(row, inputs="both")] * across, 1, LABELS)
+    title = "Precision and recall: WWW-meld-text-2, test split, control without graph, seed 1234"
+    plots.save(figure, title, tmp_path / "picture.png")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    suptitle = figure._suptitle  # type: ignore[attr-defined]
+    assert suptitle.get_text().replace("\n", " ") == title
+    extents = [
+        text.get_window_extent(renderer) for text in (suptitle, *(a.title for a in figure.axes))
+    ]
+    for extent in extents:
+        assert extent.x0 >= 0
+        assert extent.x1 <= figure.bbox.width
+        assert extent.y1 <= figure.bbox.height
+    below = [extent.y1 for extent in extents[1:]]
+    assert max(below) <= extents[0].y0
+    first_line = sorted(extents[1 : across + 1], key=lambda extent: extent.x0)
+    assert all(a.x1 <= b.x0 for a, b in pairwise(first_line))
 
 
 def legend(axis: Axes) -> list[str]:

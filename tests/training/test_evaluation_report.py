@@ -84,10 +84,18 @@ def test_the_reports_numbers_are_those_of_the_json(answers: SplitAnswers, writte
     interval = f"{percent(ece.low)} to {percent(ece.high)}"
     assert by_figure["ECE"] == [percent(ece.mean), percent(ece.std), interval, percent(ece.best)]
 
-    labels = shown["By label, inductive graph, %"]
-    assert [cells[0] for cells in labels] == list(found.labels)
-    assert [cells[-1] for cells in labels] == ["4", "4", "4"]
-    assert labels[0][1] == found.served.per_class[0].precision.percent()
+    labels = shown["By label, %"]  # of every row, one after the other
+    titles = ["label", "---"]  # of the tables after the first
+    by_row = [cells for cells in labels if cells[0] not in titles]
+    assert [cells[0] for cells in by_row] == list(found.labels) * len(found.rows)
+    of_each = [label for row in found.rows for label in row.per_class]
+    for cells, of_label in zip(by_row, of_each, strict=True):
+        assert cells[1:] == [
+            of_label.precision.percent(),
+            of_label.recall.percent(),
+            of_label.f1.percent(),
+            str(of_label.support),
+        ]
 
     gain = found.graph_gain["accuracy"]
     accuracy = shown["What the graph adds"][0]
