@@ -1,7 +1,8 @@
-"""``hemogat predict``: the emotion of one clip, or of every row of a CSV file."""
+"""``hemogat predict``: the emotion of clips, or of every row of a CSV file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +33,8 @@ def predict(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[BUNDLE] [AUDIO]",
-            help="Bundle folder, unless --url is given; audio file: WAV, FLAC, OGG or MP3.",
+            metavar="[BUNDLE] [AUDIO]...",
+            help="Bundle folder, unless --url is given; audio files: WAV, FLAC, OGG or MP3.",
             show_default=False,
         ),
     ] = None,
@@ -69,22 +70,33 @@ def predict(
     concurrency: Annotated[
         int, typer.Option(min=1, metavar="N", help="Rows under way at a time, with --url.")
     ] = 16,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            metavar="SECONDS",
+            help="How long an answer may take with --url, retries included.",
+            show_default="60; with --manifest 300",
+        ),
+    ] = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     search: SearchOption = None,
     device: RunOnOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Recognise the emotion of one clip, or of every row of a manifest.
+    """Recognise the emotion of clips, or of every row of a manifest.
 
     Where the manifest has labels, the accuracy is printed too, for each split
     that it names. With --url, an interrupted run of a manifest goes on where
     it was when it is called again.
     """
-    bundle, audio = _bundle_and_audio(paths or [], url)
-    _check_usage(audio, text, manifest, out, skip_bad)
-    if stream and (url is None or audio is None):
-        raise typer.BadParameter("--stream needs --url and AUDIO")
+    bundle, clips = _bundle_and_clips(paths or [], url)
+    _check_usage(clips, text, manifest, out, skip_bad)
+    if stream and (url is None or len(clips) != 1):
+        raise typer.BadParameter("--stream needs --url and one AUDIO")
+    if timeout is not None and url is None:
+        raise typer.BadParameter("--timeout belongs to --url")
     if bundle is None and (engine, precision, search, device) != (None,) * 4:
         raise typer.BadParameter(
             "--engine, --precision, --search and --device are the server's choice, with --url"
@@ -94,38 +106,39 @@ def predict(
         if pipeline is not None:
             predictions = _predict_manifest(pipeline, manifest, out, skip_bad)
         else:
-            predictions = _ask_manifest(url, manifest, out, skip_bad, concurrency)
+            predictions = _ask_manifest(url, manifest, out, skip_bad, concurrency, timeout or 300.0)
         print_json(_manifest_json(predictions)) if as_json else _print_predictions(predictions)
         return
-    if pipeline is not None:
-        _show(pipeline(audio, text), as_json)
-    elif stream and audio is not None:
+    one, several = clips[0] if clips else None, len(clips) > 1
+    if stream and one is not None:
         from hemogat.cli.stream_file import stream_file
 
-        stream_file(url, audio, text, as_json)
+        stream_file(url, one, text, as_json, timeout or 60.0)
+    elif pipeline is not None:
+        _show(clips, pipeline([*clips]) if several else [pipeline(one, text)], as_json)
     else:
         from hemogat.serving.client import Client
 
-        with Client(url) as client:
-            _show(client.predict(audio, text), as_json)
+        with Client(url, timeout_s=timeout or 60.0) as client:
+            answers = client.predict_many(clips) if several else [client.predict(one, text)]
+        _show(clips, answers, as_json)
 
 
-def _bundle_and_audio(paths: list[Path], url: str | None) -> tuple[Path | None, Path | None]:
+def _bundle_and_clips(paths: list[Path], url: str | None) -> tuple[Path | None, list[Path]]:
     if url is not None:
-        if len(paths) > 1:
-            raise typer.BadParameter("with --url, expected AUDIO alone and no BUNDLE")
-        return None, paths[0] if paths else None
-    if not 1 <= len(paths) <= 2:
-        raise typer.BadParameter("expected BUNDLE and at most one AUDIO, or --url")
-    return paths[0], paths[1] if len(paths) == 2 else None
+        return None, paths
+    if not paths:
+        raise typer.BadParameter("expected BUNDLE, or --url")
+    return paths[0], paths[1:]
 
 
 def _check_usage(
-    audio: Path | None, text: str | None, manifest: Path | None, out: Path | None, skip_bad: bool
+    clips: list[Path], text: str | None, manifest: Path | None, out: Path | None, skip_bad: bool
 ) -> None:
-    one = audio is not None or text is not None
-    if one == (manifest is not None):
+    if (bool(clips) or text is not None) == (manifest is not None):
         raise typer.BadParameter("expected AUDIO or --text or both, or else --manifest")
+    if len(clips) > 1 and text is not None:
+        raise typer.BadParameter("--text belongs to one AUDIO; a --manifest has one for each")
     if manifest is not None and out is None:
         raise typer.BadParameter("--manifest needs --out, the CSV file to write")
     if manifest is None and (out is not None or skip_bad):
@@ -156,7 +169,12 @@ def _predict_manifest(
 
 
 def _ask_manifest(
-    url: str | None, manifest: Path, out: Path, skip_bad: bool, concurrency: int
+    url: str | None,
+    manifest: Path,
+    out: Path,
+    skip_bad: bool,
+    concurrency: int,
+    timeout_s: float,
 ) -> ManifestPredictions:
     from hemogat.progress import Progress
     from hemogat.serving.manifest_requests import predict_manifest_served
@@ -167,15 +185,27 @@ def _ask_manifest(
         out,
         concurrency=concurrency,
         skip_bad=skip_bad,
+        timeout_s=timeout_s,
         progress=Progress(visible=True),
     )
 
 
-def _show(prediction: Prediction | ServedPrediction, as_json: bool) -> None:
+def _show(
+    clips: Sequence[Path], predictions: Sequence[Prediction | ServedPrediction], as_json: bool
+) -> None:
+    if len(predictions) == 1:
+        [prediction] = predictions
+        print_json(prediction.to_dict()) if as_json else _print_prediction(prediction)
+        return
+    pairs = list(zip(map(str, clips), predictions, strict=True))
     if as_json:
-        print_json(prediction.to_dict())
-    else:
-        _print_prediction(prediction)
+        print_json([{"audio": clip, **prediction.to_dict()} for clip, prediction in pairs])
+        return
+    print_table(
+        ("audio", "label"),
+        ("probability",),
+        ((clip, p.label, f"{p.probabilities[p.label]:.4f}") for clip, p in pairs),
+    )
 
 
 def _print_prediction(prediction: Prediction | ServedPrediction) -> None:

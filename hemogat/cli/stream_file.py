@@ -10,9 +10,12 @@ import typer
 from hemogat.cli.output import print_json
 
 _PIECE_S = 0.1
+_ANY = 2**40
 
 
-def stream_file(url: str | None, audio: Path, text: str | None, as_json: bool) -> None:
+def stream_file(
+    url: str | None, audio: Path, text: str | None, as_json: bool, timeout_s: float
+) -> None:
     """Play ``audio`` to the server's stream model; print the emotion with every second.
 
     With ``as_json`` one object is printed for each line.
@@ -22,9 +25,17 @@ def stream_file(url: str | None, audio: Path, text: str | None, as_json: bool) -
     from hemogat.data.audio import decode_audio
     from hemogat.serving.client import Client
 
-    samples = decode_audio(audio, AudioConfig())
+    # The server judges by its bundle's limits, which nobody here knows.
+    anything = AudioConfig(
+        min_audio_s=1e-9,
+        max_audio_s=_ANY,
+        max_audio_bytes=max(1, audio.stat().st_size) if audio.is_file() else 1,
+        max_channels=_ANY,
+        max_rate_hz=_ANY,
+    )
+    samples = decode_audio(audio, anything)
     piece = round(_PIECE_S * SAMPLE_RATE_HZ)
-    with Client(url) as client, client.stream(SAMPLE_RATE_HZ, text) as stream:
+    with Client(url, timeout_s=timeout_s) as client, client.stream(SAMPLE_RATE_HZ, text) as stream:
         started_s = time.monotonic()
         told = 0
         for start in range(0, len(samples), piece):

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,11 +25,14 @@ _SCHEMES: dict[str, tuple[Protocol, bool]] = {
     "https": ("http", True),
 }
 _BAD_REQUEST = frozenset({"StatusCode.INVALID_ARGUMENT", "400"})
-_UNAVAILABLE = frozenset({"StatusCode.UNAVAILABLE", "503"})
+# Behind the server's own 503: those of a proxy that limits rates, or finds the server gone or slow.
+_UNAVAILABLE = frozenset({"StatusCode.UNAVAILABLE", "429", "502", "503", "504"})
+_TOO_LARGE = "413"
+_TOO_LATE = "StatusCode.DEADLINE_EXCEEDED"
 _UNKNOWN_USER = frozenset({"StatusCode.UNAUTHENTICATED", "401"})
 # Triton has no code for it when a model's process was killed, or the server ends.
 _ENDING = re.compile("is not healthy|Server not ready|has no available versions")
-_LOOPBACK = ("127.0.0.1", "localhost")
+_LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 PASSWORD_VARIABLE = "HEMOGAT_PASSWORD"
 CA_VARIABLE = "HEMOGAT_CA_CERTIFICATE"
 
@@ -152,9 +156,20 @@ class Endpoint:
         try:
             yield
         except exception as error:
-            message = " ".join(str(error.message()).split())
+            message = self._message(error)
             if error.status() in _BAD_REQUEST:
                 raise InputError(_rename_row(message, names)) from error
+            if error.status() == _TOO_LARGE or message.endswith(f"status: {_TOO_LARGE}"):
+                raise InputError(
+                    f"{names[0] if len(names) == 1 else 'request'}: is larger than what is in "
+                    f"front of the Triton server at {self.address} lets through (HTTP 413); send "
+                    "less at a time"
+                ) from error
+            if error.status() == _TOO_LATE:
+                raise ServerError(
+                    f"Triton server at {self.address}: did not answer in the time that this client "
+                    "gives it; give it more (timeout_s, --timeout)"
+                ) from error
             if error.status() in _UNKNOWN_USER:
                 raise ServerError(
                     f"Triton server at {self.address}: does not let {self.user or 'us'} in; "
@@ -169,6 +184,14 @@ class Endpoint:
             raise UnavailableError(
                 f"Triton server at {self.address}: no answer ({reason}); is it running there?"
             ) from error
+
+    def _message(self, error: Any) -> str:
+        """Return what the server says, or, where something before it answered, what that means."""
+        if self.protocol == "http" and error.debug_details() is not None:  # its answer is no JSON
+            code = int(error.status())
+            phrase = HTTPStatus(code).phrase if code in set(HTTPStatus) else ""
+            return f"a proxy before it answered HTTP {code} {phrase}".rstrip()
+        return " ".join(str(error.message()).split())
 
 
 def _connection_errors(protocol: Protocol) -> tuple[type[Exception], ...]:

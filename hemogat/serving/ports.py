@@ -9,6 +9,11 @@ from contextlib import ExitStack
 from hemogat.errors import ServerError
 
 
+def is_ipv6(host: str) -> bool:
+    """Say whether an address is one of IPv6."""
+    return ":" in host
+
+
 def choose_ports(host: str, wanted: Mapping[str, int | None]) -> dict[str, int]:
     """Check the wanted ports and fill in free ones for those that are None or 0.
 
@@ -23,9 +28,10 @@ def choose_ports(host: str, wanted: Mapping[str, int | None]) -> dict[str, int]:
         ServerError: a wanted port is in use or not allowed, or ``host`` is no address of this
             machine.
     """
+    family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
     with ExitStack() as held:
         return {
-            purpose: _bind(held.enter_context(socket.socket()), host, port or 0, purpose)
+            purpose: _bind(held.enter_context(socket.socket(family)), host, port or 0, purpose)
             for purpose, port in wanted.items()
         }
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from hemogat.errors import ServerError
 from hemogat.serving.draining import FOLDER_VARIABLE, drain
 from hemogat.serving.locate import find_tritonserver
-from hemogat.serving.ports import choose_ports
+from hemogat.serving.ports import choose_ports, is_ipv6
 from hemogat.serving.processes import children_of, lives, runs, server_environment
 from hemogat.serving.server_command import server_command
 from hemogat.serving.server_health import StallWatch, is_ready, server_version
@@ -77,7 +77,7 @@ class TritonServer:
         on_log: StatusCallback | None = None,
     ) -> None:
         self._repository = repository
-        self._host = host
+        self._host = host.strip("[]")
         self._ports: dict[str, int | None] = {
             "HTTP": http_port,
             "gRPC": grpc_port,
@@ -237,7 +237,7 @@ class TritonServer:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
-        self._on_status("starting tritonserver")
+        self._on_status(f"starting tritonserver; its log: {self._log}")
         with self._log.open("rb") as log:
             log.seek(self._log_start)
             while True:
@@ -264,7 +264,9 @@ class TritonServer:
         self._on_status(f"stopping; waiting for what is under way, at most {limit_s:g} s")
 
     def _url(self, endpoint: str) -> str:
-        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host
+        any_address = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        host = any_address.get(self._host, self._host)
+        host = f"[{host}]" if is_ipv6(host) else host
         return f"{host}:{self._ports[endpoint]}"
 
     def _death(self) -> ServerError:

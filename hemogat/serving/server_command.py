@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hemogat.serving.admin_key import KEY_NAME, admin_key
 from hemogat.serving.locate import TritonInstall
+from hemogat.serving.ports import is_ipv6
 from hemogat.serving.processes import dying_with_parent
 
 # What clients of a prediction service have no use for, and others could misuse.
@@ -50,10 +51,16 @@ def server_command(
         "backend-config": f"python,shm-region-prefix-name={shm_prefix}",
     }
     for endpoint, port in ports.items():
-        options[f"{endpoint.lower()}-address"] = host
+        options[f"{endpoint.lower()}-address"] = _address(host, endpoint)
         options[f"{endpoint.lower()}-port"] = port
     return [
         *dying_with_parent(),
         str(install.executable),
         *(f"--{key}" + ("" if value is None else f"={value}") for key, value in options.items()),
     ]
+
+
+def _address(host: str, endpoint: str) -> str:
+    if not is_ipv6(host):
+        return host
+    return f"[{host}]" if endpoint == "gRPC" else f"ipv6:{host}"

@@ -40,6 +40,19 @@ def test_the_most_likely_label_comes_first(hemogat: Hemogat, tiny_bundle: Path) 
     assert float(probability) == pytest.approx(max(expected.probabilities.values()), abs=1e-4)
 
 
+def test_several_clips_are_answered_one_by_one(
+    hemogat: Hemogat, hemogat_json: Callable[..., Any], tiny_bundle: Path, tiny_clips: Path
+) -> None:
+    clips = sorted(tiny_clips.glob("*.wav"))[:3]
+    expected = Pipeline.load(tiny_bundle)([*clips])
+    found = hemogat_json("predict", tiny_bundle, *clips)
+    assert [one["audio"] for one in found] == [str(clip) for clip in clips]
+    assert [one["label"] for one in found] == [one.label for one in expected]
+    lines = hemogat("predict", tiny_bundle, *clips).stdout.splitlines()
+    for clip, one, line in zip(clips, expected, lines[-3:], strict=True):
+        assert line.split()[:2] == [str(clip), one.label]
+
+
 def test_a_manifest_becomes_a_csv(
     hemogat: Hemogat, tiny_bundle: Path, tiny_manifest: Path, tmp_path: Path
 ) -> None:
@@ -79,6 +92,10 @@ def test_skipped_rows_are_listed(
         ("--manifest", "m.csv"),
         ("clip.wav", "--out", "p.csv"),
         ("clip.wav", "--skip-bad"),
+        ("a.wav", "b.wav", "--text", "hello"),
+        ("clip.wav", "--timeout", "5"),
+        ("clip.wav", "--stream"),
+        ("a.wav", "b.wav", "--stream", "--url", "127.0.0.1:9"),
     ],
 )
 def test_usage(hemogat: Hemogat, tmp_path: Path, arguments: tuple[str, ...]) -> None:

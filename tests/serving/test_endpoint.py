@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from tritonclient.utils import InferenceServerException
 
-from hemogat.errors import InputError
+from hemogat.errors import InputError, ServerError, UnavailableError
+from hemogat.serving.async_client import AsyncClient
+from hemogat.serving.client import Client
 from hemogat.serving.endpoint import Endpoint
 
 
@@ -54,3 +62,70 @@ def test_certificates_that_are_none_are_named(
     monkeypatch.setenv("HEMOGAT_CA_CERTIFICATE", str(path))
     with pytest.raises(InputError, match=r"ca\.crt: expected certificates \(PEM\)"):
         Endpoint.parse(url).connect(1.0)
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Answers as a proxy does that does not let a request through: with a page."""
+
+    answers: ClassVar[list[int]] = []
+
+    def do_GET(self) -> None:
+        code = self.answers.pop(0)
+        page = f"<html><title>{code}</title></html>".encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("aio", [False, True])
+@pytest.mark.parametrize(
+    ("code", "kind", "message", "asked"),
+    [
+        (429, UnavailableError, "a proxy before it answered HTTP 429 Too Many Requests", 3),
+        (502, UnavailableError, "answered HTTP 502 Bad Gateway", 3),
+        (503, UnavailableError, "answered HTTP 503 Service Unavailable", 3),
+        (504, UnavailableError, "answered HTTP 504 Gateway Timeout", 3),
+        (413, InputError, r"request: is larger than .* \(HTTP 413\)", 1),
+        (418, ServerError, "answered HTTP 418", 1),
+        (599, ServerError, "answered HTTP 599", 1),
+    ],
+)
+def test_what_a_proxy_says_is_understood(
+    proxy: str, code: int, kind: type[Exception], message: str, asked: int, aio: bool
+) -> None:
+    async def ask_async() -> None:
+        async with AsyncClient(proxy, retries=2) as client:
+            await client.model_facts()
+
+    def ask() -> None:
+        with Client(proxy, retries=2) as client:
+            client.model_facts()
+
+    _Proxy.answers = [code] * 4
+    with pytest.raises(kind, match=message) as caught:
+        asyncio.run(ask_async()) if aio else ask()
+    assert type(caught.value) is kind
+    assert "<html>" not in str(caught.value)
+    assert len(_Proxy.answers) == 4 - asked
+
+
+def test_a_deadline_says_what_it_is() -> None:
+    late = InferenceServerException("Deadline Exceeded", status="StatusCode.DEADLINE_EXCEEDED")
+    with (
+        pytest.raises(ServerError, match=r"did not answer in the time .*timeout_s") as caught,
+        Endpoint.parse("host:9").errors(),
+    ):
+        raise late
+    assert not isinstance(caught.value, UnavailableError)

@@ -12,6 +12,9 @@ import pytest
 from tritonclient import grpc, http
 
 from hemogat.errors import ServerError
+from hemogat.serving import server as server_module
+from hemogat.serving import server_health
+from hemogat.serving.client import Client
 from hemogat.serving.server import TritonServer
 
 Processes = Callable[[int], list[int]]
@@ -75,7 +78,7 @@ def test_it_starts_reports_and_leaves_nothing_behind(
         group = group_of(server)
         assert len(group_members(group)) == 3  # the server and two instances
         assert shared_memory() > before
-    assert lines == ["starting tritonserver", "echo is loaded", "ready"]
+    assert lines == [f"starting tritonserver; its log: {log}", "echo is loaded", "ready"]
     assert "successfully loaded 'echo'" in log.read_text()
     assert survivors(group) == []
     assert shared_memory() == before
@@ -187,3 +190,32 @@ def test_only_prediction_is_open_to_clients(running: TritonServer, protocol: obj
             call()
     assert client.is_model_ready("echo")
     client.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="needs IPv6")
+def test_it_listens_on_ipv6(echo: Path) -> None:
+    with TritonServer(echo, host="::1") as server:
+        for url in (server.http_url, server.grpc_url, server.metrics_url):
+            assert url.startswith("[::1]:")
+        for client in (
+            http.InferenceServerClient(server.http_url),
+            grpc.InferenceServerClient(server.grpc_url),
+        ):
+            assert client.is_model_ready("echo")
+            client.close()
+        assert Client(server.http_url, "http").server_version() == server.server_version()
+
+
+def test_a_server_that_stalls_is_noticed(
+    echo: Path, survivors: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_STALL_S", 0.5)
+    monkeypatch.setattr(server_module, "_HEALTH_S", 0.1)
+    monkeypatch.setattr(server_health, "_ANSWER_S", 0.2)
+    with TritonServer(echo) as server:
+        group = group_of(server)
+        os.kill(group, signal.SIGSTOP)
+        with pytest.raises(ServerError, match=r"runs but has not been ready for 0\.5 s"):
+            server.wait()
+        os.kill(group, signal.SIGCONT)
+    assert survivors(group) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import time
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tritonclient import grpc
+from typer.testing import CliRunner
 
 import hemogat
-from hemogat.errors import InputError, UnavailableError
+from hemogat.cli.main import app
+from hemogat.errors import InputError, ServerError, UnavailableError
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.client import Client, Protocol
 from hemogat.serving.repository import write_repository
@@ -237,3 +240,28 @@ def test_urls_of_other_forms_are_refused(bad: str) -> None:
         hemogat.Client(bad)
     with pytest.raises(InputError, match="is no http address"):
         hemogat.Client("grpc://host:1", "http")
+
+
+def test_the_command_asks_a_server_for_clips_and_streams(
+    server: TritonServer, pipeline: Pipeline, tiny_clips: Path, tmp_path: Path
+) -> None:
+    clips = sorted(tiny_clips.glob("*.wav"))[:2]
+    expected = pipeline([*clips])
+
+    def run(*arguments: str | Path) -> str:
+        command = ["predict", "--url", server.grpc_url, "--json", *map(str, arguments)]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert [a["label"] for a in json.loads(run(*clips))] == [e.label for e in expected]
+    # What the recipe's defaults would refuse, a bundle may allow: the server is asked.
+    many = tmp_path / "many-channels.wav"
+    samples, rate_hz = soundfile.read(clips[0], dtype="float32")
+    soundfile.write(many, np.repeat(samples[:, None], 20, axis=1), rate_hz)
+    assert f'"label": "{expected[0].label}"' in run("--stream", many)
+    with (
+        Client(server.grpc_url, timeout_s=0.001) as hasty,
+        pytest.raises(ServerError, match=r"did not answer in the time .*--timeout"),
+    ):
+        hasty.model_facts()
