@@ -65,7 +65,7 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=cpuinfo.get("model name") or platform.processor() or platform.machine(),
-        cores=_usable_cores(),
+        cores=usable_cores(),
         cpu_flags=tuple(flag for flag in _TELLING_CPU_FLAGS if flag in flags),
         memory_bytes=_memory_bytes(),
         gpus=find_gpus(),
@@ -98,7 +98,8 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many logical cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -19,10 +19,11 @@ from typing import Literal
 from prepare import DEFAULT_WORK, ENGINES_FILE, HERE
 
 from hemogat.benchmarks.authors_way import measure_authors_way
+from hemogat.benchmarks.epochs import Entry, SideBySideSettings
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
-from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
+from hemogat.benchmarks.side_by_side import measure_side_by_side
 from hemogat.benchmarks.side_by_side_tables import latency_table, process_table, write_tables
 from hemogat.benchmarks.statistics import latency_figures
 from hemogat.benchmarks.targets import Case, GraphsTarget, HeadShape, PeerTarget
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="what prepare.py filled")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--rounds", type=int, default=30, help="at least")
-    parser.add_argument("--limit-s", type=float, default=60.0, help="of further rounds, per case")
+    parser.add_argument(
+        "--limit-s", type=float, default=600.0, help="no further epoch that ends later"
+    )
     parser.add_argument("--authors-rounds", type=int, default=3)
     given = parser.parse_args()
     rounds = RoundSettings(rounds=given.rounds, limit_s=given.limit_s)
@@ -98,6 +101,7 @@ def measure(settings: PeerSettings, work: Path) -> PeerReport:
             *(note for note in found.told() if not_offered not in note),
         ),
         figures=tuple(figures),
+        series=tuple(found.series),
         **watch.facts(),
     )
 

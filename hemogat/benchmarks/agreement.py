@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hemogat.benchmarks.bootstrap import Interval
-from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.figures import P50, RELATIVE, SPEED_UP, Figure
 from hemogat.benchmarks.report_comparison import FigureChange
 from hemogat.benchmarks.rounds import HALF_WIDTH
-from hemogat.benchmarks.side_by_side import SPEED_UP
 from hemogat.config import Settings
 
-METRICS = (P50, SPEED_UP)
+METRICS = (P50, SPEED_UP, RELATIVE)
 
 
 class Agreement(Settings):

@@ -16,14 +16,15 @@ from hemogat.benchmarks.cost import (
     encoders_cost,
     variant_cost,
 )
-from hemogat.benchmarks.figures import P50, Better, Figure, Unit
+from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.figures import MACHINE, P50, Better, Figure, Unit
 from hemogat.benchmarks.gnn import MODEL
 from hemogat.benchmarks.gnn_variants import GNNS, encoders_of_run, shape_of_run
 from hemogat.benchmarks.machine_rates import MachineRates, measure_rates
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport, read_report
 from hemogat.benchmarks.rounds import RoundSettings
-from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
+from hemogat.benchmarks.side_by_side import measure_side_by_side
 from hemogat.benchmarks.targets import (
     BundleTarget,
     HeadShape,
@@ -39,7 +40,6 @@ from hemogat.runtime.bundle import Bundle
 from hemogat.training.head_names import FULL
 from hemogat.training.run_directory import RunDirectory
 
-MACHINE = "machine"  # the target of its own rates
 _COMPARABLE = ("side-by-side", "engines", "gnn")
 _Axes = dict[str, str | int]
 

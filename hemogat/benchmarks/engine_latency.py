@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hemogat.benchmarks.authors_way import measure_authors_way
 from hemogat.benchmarks.base_models import build_base_models, build_head, write_graphs
-from hemogat.benchmarks.bootstrap import paired_ratio, percentile_intervals
+from hemogat.benchmarks.bootstrap import median_interval, paired_ratios
 from hemogat.benchmarks.engine_candidates import (
     GRAPHS,
     Candidate,
@@ -50,6 +50,7 @@ from hemogat.runtime.bundle import GraphName
 # After a run a library's threads may spin for a while; they must not take cores from the next one.
 _PAUSE_S = 0.02
 _ROUNDS_BETWEEN_CHECKS = 10
+_STRETCHES = 5
 Samples = dict[Stage, list[float]]  # ms, a number for each round
 
 
@@ -172,22 +173,19 @@ def _known(samples: Sequence[Samples], further_rounds: int, half_width: float) -
     if further_rounds % _ROUNDS_BETWEEN_CHECKS:
         return False
     every = (times_ms for each in samples for times_ms in each.values())
-    return all(
-        percentile_intervals(_column(times_ms), (50,))[50].half_width <= half_width
-        for times_ms in every
-    )
+    return all(median_interval(_stretches(times_ms)).half_width <= half_width for times_ms in every)
 
 
-def _column(times_ms: Sequence[float]) -> NDArray[np.float64]:
-    """Return rounds of one run each, [rounds, 1]."""
-    return np.array(times_ms)[:, np.newaxis]
+def _stretches(times_ms: Sequence[float]) -> list[NDArray[np.float64]]:
+    """Return rounds of one run each in consecutive parts, which stand for epochs."""
+    return np.array_split(np.array(times_ms)[:, np.newaxis], _STRETCHES)
 
 
 def summaries(samples: Mapping[Stage, Sequence[float]]) -> Latencies:
     """Summarise each stage; the median's interval is over rounds in their order."""
     found: Latencies = {}
     for stage, times_ms in samples.items():
-        median = percentile_intervals(_column(times_ms), (50,))[50]
+        median = median_interval(_stretches(times_ms))
         bounds = {"p50_low_ms": median.low, "p50_high_ms": median.high}
         found[stage] = summarise(times_ms).model_copy(update=bounds)
     return found
@@ -224,7 +222,7 @@ def _engine(candidate: Candidate, samples: Samples, first: Samples | None = None
 def _speed_ups(first: Samples, samples: Samples) -> dict[Stage, SpeedUp]:
     found = {}
     for stage, times_ms in samples.items():
-        ratio = paired_ratio(_column(first[stage]), _column(times_ms))
+        ratio = median_interval(paired_ratios(_stretches(first[stage]), _stretches(times_ms)))
         found[stage] = SpeedUp(value=ratio.value, low=ratio.low, high=ratio.high)
     return found
 

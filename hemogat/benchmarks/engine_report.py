@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.figures import SPEED_UP, Figure
 from hemogat.benchmarks.latency import Latencies, Stage
 from hemogat.benchmarks.latency_report import TABLE_COLUMNS, markdown_row, slug, summary_cells
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import HALF_WIDTH
-from hemogat.benchmarks.side_by_side import SPEED_UP
 from hemogat.benchmarks.statistics import LatencySummary, latency_figures
 from hemogat.config import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from hemogat.files import write_atomic

@@ -24,9 +24,17 @@ Better = Literal["lower", "higher", "neither"]
 #   throughput (1/s)                   with a latency on the same axes: one against the other
 #   accuracy (%)                       with macs on the same axes: cost against accuracy
 #   parameters (count), macs (MAC), size (MiB), peak_memory (MiB), start_up (s)
+#   speed_up (ratio)                   a target's time under that of target ``over``, an axis;
+#                                      the median of ratios taken round by round
+#   relative (ratio)                   a target's time over the reference workload's of the same
+#                                      round: what two runs on one machine have in common
 #   intensity (MAC/B), rate (MAC/s)    of a component: a point of the roofline;
-#   gemm_rate (MAC/s), copy_rate (B/s) of target "machine": the roofline itself
+#   gemm_rate, gemm_int8_rate (MAC/s), copy_rate (B/s) of target "machine": the roofline itself
 P50 = "p50"
+SPEED_UP = "speed_up"
+RELATIVE = "relative"
+MACHINE = "machine"  # the target of its own rates
+OVER = "over"  # the axis of a ratio that names what it is to
 END_TO_END = "end_to_end"
 
 _COUNTED: frozenset[Unit] = frozenset({"count", "MAC", "B", "MAC/B"})

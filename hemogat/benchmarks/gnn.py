@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from hemogat.benchmarks.base_models import OPSET, build_head_of
 from hemogat.benchmarks.cost import VariantCost, variant_cost
+from hemogat.benchmarks.epochs import Entry, SideBySideSettings
 from hemogat.benchmarks.figures import Figure, Unit
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.gnn_variants import Variant
@@ -15,7 +16,7 @@ from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.runners import random_embeddings
-from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
+from hemogat.benchmarks.side_by_side import measure_side_by_side
 from hemogat.benchmarks.targets import Case, GraphsTarget, HeadShape, HeadTarget
 from hemogat.config import PositiveInt, Settings
 from hemogat.contract import Engine, Precision
@@ -89,17 +90,20 @@ def measure_gnn(
     side_by_side = SideBySideSettings(
         cases=cases, threads=(settings.threads,), rounds=settings.rounds
     )
-    for rows in settings.bank_rows or (None,):
-        shapes = [_with_bank(variant.shape, rows) for variant in variants]
-        place = folder / f"bank-{rows}"
-        entries = _write(shapes, settings.engines, place, found, progress)
-        found.add(measure_side_by_side(entries, side_by_side, progress))
+    shapes = [
+        _with_bank(variant.shape, rows)
+        for rows in settings.bank_rows or (None,)
+        for variant in variants
+    ]
+    entries = _write(shapes, settings.engines, folder, found, progress)
+    found.add(measure_side_by_side(entries, side_by_side, progress))
     origins = dict.fromkeys(variant.origin for variant in variants)
     return GnnReport(
         title=f"GAT, GCN and GraphSAGE: {', '.join(origins)}",
         settings=settings,
         notes=(*_method(variants, settings), *found.told()),
         figures=tuple(found.figures),
+        series=tuple(found.series),
         **watch.facts(),
     )
 
@@ -163,15 +167,15 @@ def _write(
     progress: Progress,
 ) -> list[Entry]:
     """Write what the engines need; entries in the order of engines, so that layers take turns."""
-    graphs: dict[str, Path] = {}
+    graphs: dict[Path, Path] = {}
     entries = []
     with progress.stage("Export heads", len(shapes) * len(engines)) as bar:
         for engine in engines:
             for shape in shapes:
-                gnn = shape.head.gnn
+                gnn, rows = shape.head.gnn, shape.bank_rows
                 try:
-                    target = _target(shape, engine, graphs, folder / gnn)
-                    entries.append(Entry(engine, target, group=gnn))
+                    target = _target(shape, engine, graphs, folder / f"{gnn}-{rows}")
+                    entries.append(Entry(engine, target, group=f"{gnn} {rows}"))
                 except IncompleteError as error:  # an engine's library is not installed
                     found.leave_out(engine, str(error))
                 bar.advance(note=f"{gnn} {engine}")
@@ -181,16 +185,15 @@ def _write(
 
 
 def _target(
-    shape: HeadShape, engine: EngineName, graphs: dict[str, Path], folder: Path
+    shape: HeadShape, engine: EngineName, graphs: dict[Path, Path], folder: Path
 ) -> HeadTarget | GraphsTarget:
     """Write what one engine needs; ``graphs`` has the ONNX graphs that are written already."""
     if engine.startswith("torch"):
         return HeadTarget(shape=shape, compiled=engine == "torch-compile")
-    gnn = shape.head.gnn
-    if gnn not in graphs:
+    if folder not in graphs:
         head, bank = build_head_of(shape)
-        graphs[gnn] = export_fusion(head, bank, shape.graph, folder / "onnx-fp32", OPSET)
-    return _engine_target(shape, engine, graphs[gnn], folder / engine)
+        graphs[folder] = export_fusion(head, bank, shape.graph, folder / "onnx-fp32", OPSET)
+    return _engine_target(shape, engine, graphs[folder], folder / engine)
 
 
 def _engine_target(shape: HeadShape, name: EngineName, onnx: Path, folder: Path) -> GraphsTarget:

@@ -18,7 +18,7 @@ _COLUMNS: dict[str, tuple[str, float]] = {
 
 def gnn_table(report: GnnReport) -> Table:
     """Return one row per kind of layer; the latency columns are of the first bank and batch."""
-    kinds = list(dict.fromkeys(str(f.axes["gnn"]) for f in report.figures))
+    kinds = list(dict.fromkeys(str(f.axes["gnn"]) for f in report.figures if "gnn" in f.axes))
     of_model = {(f.axes["gnn"], f.metric): f for f in report.figures if f.target == MODEL}
     columns = {m: title for m, title in _COLUMNS.items() if any((k, m) in of_model for k in kinds)}
     medians: dict[tuple[object, str], Figure] = {}

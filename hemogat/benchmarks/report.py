@@ -12,6 +12,7 @@ from pydantic import ConfigDict, ValidationError
 from hemogat.benchmarks.environment import Environment, LoadAverage
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.noise import is_noisy
+from hemogat.benchmarks.series import Series
 from hemogat.config import Settings
 from hemogat.errors import InputError
 
@@ -25,7 +26,8 @@ class BenchReport(Settings):
     results of its own subclasses this one. ``other_cpu_share``: CPU time that other processes used
     during the run, as a share of the machine's; None where it cannot be told. ``settings``:
     everything that was chosen. ``notes``: the method, and what the figures depend on beyond
-    machine and software, a line each. ``figures``: all results, each key once.
+    machine and software, a line each. ``figures``: all results, each key once. ``series``: how
+    times went from round to round, where targets took turns.
     """
 
     schema_version: Literal[2] = 2
@@ -39,6 +41,7 @@ class BenchReport(Settings):
     settings: object
     notes: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    series: tuple[Series, ...] = ()
 
     @property
     def noisy(self) -> bool:

@@ -12,12 +12,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from hemogat.benchmarks.reference import ReferenceRunner
 from hemogat.benchmarks.targets import (
     COMPONENTS,
     BundleTarget,
     Case,
     GraphsTarget,
     PeerTarget,
+    ReferenceTarget,
     RunTarget,
     ServedTarget,
     Target,
@@ -65,6 +67,8 @@ def open_runner(target: Target, threads: int | None, device: str) -> Runner:
         return GraphsRunner(target, threads, device)
     if isinstance(target, ServedTarget):
         return ServedRunner(target)
+    if isinstance(target, ReferenceTarget):
+        return ReferenceRunner(target, threads)
     assert not isinstance(target, PeerTarget), "a peer has a worker of its own"
     kind = "RunRunner" if isinstance(target, RunTarget) else "HeadRunner"
     in_torch = getattr(importlib.import_module(_TORCH_RUNNERS), kind)
@@ -132,8 +136,8 @@ class GraphsRunner:
 
     def prepare(self, case: Case) -> Callable[[], object]:
         """Make the inputs of a case, and return what runs it once."""
-        assert case.component != "end_to_end"
-        session, feeds = self._sessions[case.component], self._feeds(case)
+        sessions = {str(graph): session for graph, session in self._sessions.items()}
+        session, feeds = sessions[case.component], self._feeds(case)
         return lambda: session.run(feeds)
 
     def _feeds(self, case: Case) -> Arrays:

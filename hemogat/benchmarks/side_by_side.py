@@ -1,42 +1,37 @@
-"""Targets side by side: workers opened, cases measured in turns, figures with intervals."""
+"""Targets side by side: figures with intervals of what was measured in epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
-from hemogat.benchmarks.bootstrap import Interval, paired_ratio, percentile_intervals
-from hemogat.benchmarks.figures import Better, Figure, Unit
+import numpy as np
+
+from hemogat.benchmarks.bootstrap import (
+    Epochs,
+    Interval,
+    interval_of_single,
+    median_interval,
+    paired_ratios,
+    percentile_intervals,
+    round_medians,
+)
+from hemogat.benchmarks.epochs import Entry, Measured, SideBySideSettings, Timed, measure_epochs
+from hemogat.benchmarks.figures import MACHINE, OVER, RELATIVE, SPEED_UP, Better, Figure, Unit
 from hemogat.benchmarks.findings import Findings
-from hemogat.benchmarks.rounds import Measured, RoundSettings, measure_case
+from hemogat.benchmarks.reference import KERNEL_WORK
+from hemogat.benchmarks.series import Series
 from hemogat.benchmarks.statistics import PERCENTILES
-from hemogat.benchmarks.targets import Case, GraphsTarget, Target
-from hemogat.benchmarks.worker_link import WorkerLink
-from hemogat.config import PositiveInt, Settings
-from hemogat.errors import ConfigError, IncompleteError
+from hemogat.benchmarks.targets import Case
 from hemogat.progress import Progress
 
-SPEED_UP = "speed_up"  # over the first target of the group, pair by pair
+MOVED = 0.05  # of the reference workload's time between epochs: more is worth a warning
+RATES: dict[str, tuple[str, Unit]] = {
+    "gemm": ("gemm_rate", "MAC/s"),
+    "gemm_int8": ("gemm_int8_rate", "MAC/s"),
+    "copy": ("copy_rate", "B/s"),
+}
+_COMPARED = ("gemm", "copy")  # the kernels whose geometric mean times are relative to
 _Axes = dict[str, str | int]
-
-
-class Entry(NamedTuple):
-    """A target, and what figures call it; ratios are to the first entry of its ``group``."""
-
-    name: str
-    target: Target
-    group: str = ""
-
-
-class SideBySideSettings(Settings):
-    """What to measure. ``threads``: for one graph; None: as many as there are cores."""
-
-    cases: tuple[Case, ...] = (Case(),)
-    threads: tuple[PositiveInt | None, ...] = (None,)
-    device: str = "cpu"
-    rounds: RoundSettings = RoundSettings()
 
 
 def measure_side_by_side(
@@ -55,113 +50,119 @@ def measure_side_by_side(
     Raises:
         HemogatError: a target cannot be loaded or fails, or none is left.
     """
-    progress, found = progress or Progress(), Findings()
-    with ExitStack() as stack:
-        workers = _open(entries, settings, stack, found, progress)
-        rounds = len(settings.cases) * settings.rounds.rounds
-        with progress.stage("Measure", rounds, undisturbed=True) as bar:
-            for case in settings.cases:
-                able = _able(workers, case, found)
-                measured = measure_case([w.link for w in able], case, settings.rounds, bar)
-                found.rounds.append(len(measured[0].times_ms))
-                _add_times(found, able, case, measured)
-        for worker in workers:
-            found.figures += _of_process(worker)
+    found = Findings()
+    measured = measure_epochs(entries, settings, found, progress or Progress())
+    targets = [each for each in measured if not each.is_reference]
+    references = {each.threads: each for each in measured if each.is_reference}
+    for case in settings.cases:
+        firsts: dict[object, Measured] = {}
+        for target in targets:
+            if case not in target.timed:
+                continue
+            _add_times(found, target, case)
+            first = firsts.setdefault((target.entry.group, target.threads), target)
+            if first is not target:
+                _add_speed_up(found, target, first, case)
+            if (reference := references.get(target.threads)) is not None:
+                _add_relative(found, target, reference, case)
+    for target in targets:
+        found.figures += _of_process(target)
+    for reference in references.values():
+        _add_reference(found, reference)
     return found
 
 
-@dataclass(frozen=True)
-class _Worker:
-    """``group``: whose first worker ratios are to."""
-
-    link: WorkerLink
-    group: tuple[str, int | None]
-    threads: int | None
-
-    def axes(self, case: Case | None = None) -> _Axes:
-        """Return what the target's figures depend on: all, or those of a case."""
-        opened = self.link.opened
-        known: dict[str, str | int | None] = {"threads": self.threads}
-        if case is None or case.component in ("fusion", "end_to_end"):
-            known |= {"gnn": opened.gnn, "bank_rows": opened.bank_rows}
-        found = {name: value for name, value in known.items() if value is not None}
-        return found if case is None else found | case.axes
+def _add_times(found: Findings, target: Measured, case: Case) -> None:
+    name, timed, axes = target.entry.name, target.timed[case], _axes(target, case)
+    for q, interval in percentile_intervals(timed.times_ms, PERCENTILES).items():
+        found.figures.append(_figure(name, f"p{q}", "ms", interval, axes))
+    energies_j = [epoch.energy_j for epoch in timed.epochs if epoch.energy_j is not None]
+    if energies_j:
+        found.figures.append(_figure(name, "energy", "J", interval_of_single(energies_j), axes))
+    if not all(epoch.stable for epoch in timed.epochs):
+        found.unsettled.append(f"{name}, {case.component}")
+    found.series.append(_series(name, timed, axes))
 
 
-def _open(
-    entries: Sequence[Entry],
-    settings: SideBySideSettings,
-    stack: ExitStack,
-    found: Findings,
-    progress: Progress,
-) -> list[_Worker]:
-    workers = []
-    with progress.stage("Load", len(entries) * len(settings.threads)) as bar:
-        for name, target, group in entries:
-            for threads in settings.threads:
-                try:
-                    link = WorkerLink(name, target, threads=threads, device=settings.device)
-                except IncompleteError as error:
-                    found.leave_out(name, _without_path(error, target))
-                    continue
-                stack.callback(link.stop)
-                workers.append(_Worker(link, (group, threads), threads))
-                bar.advance(note=name)
-    if not workers:
-        raise IncompleteError("; ".join(found.notes))
-    return workers
+def _add_speed_up(found: Findings, target: Measured, first: Measured, case: Case) -> None:
+    ratios = paired_ratios(first.timed[case].times_ms, target.timed[case].times_ms)
+    axes = _axes(target, case) | {OVER: first.entry.name}
+    ratio = median_interval(ratios)
+    found.figures.append(_figure(target.entry.name, SPEED_UP, "ratio", ratio, axes, "higher"))
 
 
-def _without_path(error: IncompleteError, target: Target) -> str:
-    """Return the message without the place on this machine's disk: reports get published."""
-    paths = target.paths.values() if isinstance(target, GraphsTarget) else ()
-    message = str(error)
-    for path in paths:
-        message = message.replace(f"{path}: ", "")
-    return message
+def _add_relative(found: Findings, target: Measured, reference: Measured, case: Case) -> None:
+    kernels = reference.kernels[case]
+    ratios = [
+        paired_ratios(target.timed[case].times_ms, kernels[kernel].times_ms) for kernel in _COMPARED
+    ]
+    mean = [np.prod(each, axis=0) ** (1 / len(_COMPARED)) for each in zip(*ratios, strict=True)]
+    ratio, axes = median_interval(mean), _axes(target, case)
+    found.figures.append(_figure(target.entry.name, RELATIVE, "ratio", ratio, axes))
 
 
-def _able(workers: Sequence[_Worker], case: Case, found: Findings) -> list[_Worker]:
-    able = [w for w in workers if case.component in w.link.opened.components]
-    if not able:
-        raise ConfigError(
-            f"{case.component}: expected a target that offers it, found only servers, which are "
-            f"asked end_to_end, and runs without encoders, which have fusion"
-        )
-    for worker in workers:
-        if worker not in able:
-            found.leave_out(worker.link.name, f"it does not offer {case.component} alone")
-    return able
-
-
-def _add_times(
-    found: Findings, workers: Sequence[_Worker], case: Case, measured: Sequence[Measured]
-) -> None:
-    first: dict[object, Measured] = {}
-    for worker, times in zip(workers, measured, strict=True):
-        name, axes = worker.link.name, worker.axes(case)
-        for q, interval in percentile_intervals(times.times_ms, PERCENTILES).items():
-            found.figures.append(_figure(name, f"p{q}", "ms", interval, axes))
-        if times.energy_j is not None:
-            found.figures.append(_exact(name, "energy", "J", times.energy_j, axes))
-        base = first.setdefault(worker.group, times)
-        if base is not times:
-            ratio = paired_ratio(base.times_ms, times.times_ms)
-            found.figures.append(_figure(name, SPEED_UP, "ratio", ratio, axes, better="higher"))
-        if not times.stable:
-            found.unsettled.append(f"{name}, {case.component}")
-
-
-def _of_process(worker: _Worker) -> list[Figure]:
-    """Close a worker; return what its process took."""
-    link, axes = worker.link, worker.axes()
-    figures = [_exact(link.name, "start_up", "s", link.start_up_s, axes)]
-    closed = link.close()
-    if closed.peak_memory_mib is not None and link.opened.components != ("end_to_end",):
-        figures.append(_exact(link.name, "peak_memory", "MiB", closed.peak_memory_mib, axes))
-    if link.opened.size_mib is not None:
-        figures.append(_exact(link.name, "size", "MiB", link.opened.size_mib, axes))
+def _of_process(target: Measured) -> list[Figure]:
+    name, axes, opened = target.entry.name, _axes(target), target.opened
+    figures = [_figure(name, "start_up", "s", interval_of_single(target.start_up_s), axes)]
+    if target.peak_memory_mib and opened.components != ("end_to_end",):
+        peak = interval_of_single(target.peak_memory_mib)
+        figures.append(_figure(name, "peak_memory", "MiB", peak, axes))
+    if opened.size_mib is not None:
+        figures.append(_figure(name, "size", "MiB", Interval(opened.size_mib), axes))
     return figures
+
+
+def _add_reference(found: Findings, reference: Measured) -> None:
+    """Add the machine's rates, and say whether they moved."""
+    axes: _Axes = {} if reference.opened.threads is None else {"threads": reference.opened.threads}
+    for kernel, (metric, unit) in RATES.items():
+        every = [timed[kernel] for timed in reference.kernels.values() if kernel in timed]
+        if not every:
+            continue
+        for case, timed in reference.kernels.items():
+            beside = axes | {"component": kernel, "beside": " ".join(_words(case))}
+            found.series.append(_series(reference.entry.name, timed[kernel], beside))
+        times_ms = _joined(every)
+        work = KERNEL_WORK[kernel]  # type: ignore[index]
+        rates = [1e3 * work / times for times in times_ms]
+        rate = median_interval(rates)
+        found.figures.append(_figure(MACHINE, metric, unit, rate, axes, "higher"))
+        if (moved := _moved(times_ms)) > MOVED:
+            found.moved.append(f"{kernel} by {100 * moved:.0f} %")
+
+
+def _joined(every: Iterable[Timed]) -> Epochs:
+    """Return all rounds of an epoch, of whichever case they took turns with, as one array."""
+    epochs = zip(*(round_medians(timed.times_ms) for timed in every), strict=True)
+    return [np.concatenate(epoch) for epoch in epochs]
+
+
+def _moved(epochs: Epochs) -> float:
+    medians = [float(np.median(times)) for times in epochs]
+    return max(medians) / min(medians) - 1
+
+
+def _axes(target: Measured, case: Case | None = None) -> _Axes:
+    """Return what the target's figures depend on: all, or those of a case."""
+    opened = target.opened
+    known: dict[str, str | int | None] = {"threads": target.threads}
+    if case is None or case.component in ("fusion", "end_to_end"):
+        known |= {"gnn": opened.gnn, "bank_rows": opened.bank_rows}
+    found = {name: value for name, value in known.items() if value is not None}
+    return found if case is None else found | case.axes
+
+
+def _words(case: Case) -> list[str]:
+    return [str(v) if isinstance(v, str) else f"{n} {v}" for n, v in case.axes.items()]
+
+
+def _series(name: str, timed: Timed, axes: _Axes) -> Series:
+    return Series(
+        target=name,
+        axes=axes,
+        started_s=tuple(timed.started_s),
+        medians_ms=tuple(tuple(epoch.ravel()) for epoch in round_medians(timed.times_ms)),
+    )
 
 
 def _figure(
@@ -177,7 +178,3 @@ def _figure(
         better=better,
         axes=axes,
     )
-
-
-def _exact(target: str, metric: str, unit: Unit, value: float, axes: _Axes) -> Figure:
-    return Figure(target=target, metric=metric, unit=unit, value=value, axes=axes)

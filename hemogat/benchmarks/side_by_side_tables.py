@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.figures import OVER, P50, RELATIVE, SPEED_UP, Figure
 from hemogat.benchmarks.latency_report import markdown_row, slug
 from hemogat.benchmarks.report import BenchReport
-from hemogat.benchmarks.side_by_side import SPEED_UP
 from hemogat.benchmarks.statistics import PERCENTILES
 from hemogat.files import write_atomic
 
@@ -40,7 +39,7 @@ def latency_table(figures: Sequence[Figure]) -> Table:
     rows = _rows(f for f in figures if "component" in f.axes)
     axes = _shown([row[P50].axes for row in rows])
     metrics = {f"p{q}": f"p{q} ms" for q in PERCENTILES if f"p{q}" != P50}
-    extras = {SPEED_UP: "speed-up", "energy": "energy J"}
+    extras = {SPEED_UP: "speed-up", RELATIVE: "x reference", "energy": "energy J"}
     metrics |= {name: title for name, title in extras.items() if any(name in row for row in rows)}
     return Table(
         ("target", *axes),
@@ -104,10 +103,11 @@ def interval(figure: Figure) -> str:
 
 
 def _rows(figures: Iterable[Figure]) -> list[_Row]:
-    """Gather the figures of one target and its axes, by metric."""
+    """Gather the figures of one target and its axes, by metric; a ratio stands with the times."""
     rows: dict[object, _Row] = {}
     for figure in figures:
-        key = figure.target, tuple(sorted(figure.axes.items()))
+        axes = {name: value for name, value in figure.axes.items() if name != OVER}
+        key = figure.target, tuple(sorted(axes.items()))
         rows.setdefault(key, {})[figure.metric] = figure
     return list(rows.values())
 

@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from hemogat.benchmarks.epochs import Entry, SideBySideSettings
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
-from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
+from hemogat.benchmarks.side_by_side import measure_side_by_side
 from hemogat.benchmarks.targets import (
     Case,
     Component,
@@ -100,6 +101,7 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
         settings=settings.model_copy(update={"targets": tuple(targets)}),
         notes=(*method, *found.told()),
         figures=tuple(found.figures),
+        series=tuple(found.series),
         engines=tuple(engine_name(target) for target in targets.values()),
         **watch.facts(),
     )

@@ -20,6 +20,8 @@ from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, Dims, GraphName
 # end_to_end: audio file and text in, answer out.
 Component = Literal["audio_encoder", "text_encoder", "fusion", "end_to_end"]
 COMPONENTS: tuple[Component, ...] = get_args(Component)
+# What the reference workload runs: products of matrices in fp32 and int8, and a copy.
+Kernel = Literal["gemm", "gemm_int8", "copy"]
 _RUN_FILE = "run.json"  # named here too: the training arm's own constant comes with torch
 _COMPILED = "compile"
 
@@ -27,7 +29,7 @@ _COMPILED = "compile"
 class Case(Settings):
     """What one call works on: ``batch`` utterances of ``windows`` seconds and ``tokens`` tokens."""
 
-    component: Component = "end_to_end"
+    component: Component | Kernel = "end_to_end"
     batch: PositiveInt = 1
     windows: PositiveInt = 1
     tokens: PositiveInt = 16
@@ -35,7 +37,9 @@ class Case(Settings):
     @property
     def axes(self) -> dict[str, str | int]:
         """What the case's times depend on."""
-        axes: dict[str, str | int] = {"component": self.component, "batch": self.batch}
+        axes: dict[str, str | int] = {"component": self.component}
+        if self.component in COMPONENTS:
+            axes["batch"] = self.batch
         if self.component in ("audio_encoder", "end_to_end"):
             axes["windows"] = self.windows
         if self.component in ("text_encoder", "end_to_end"):
@@ -107,8 +111,21 @@ class PeerTarget(Settings):
     folder: Path
 
 
+class ReferenceTarget(Settings):
+    """The reference workload; ``int8``: with the product in int8, where that can run."""
+
+    kind: Literal["reference"] = "reference"
+    int8: bool = False
+
+
 Target = Annotated[
-    BundleTarget | RunTarget | ServedTarget | GraphsTarget | HeadTarget | PeerTarget,
+    BundleTarget
+    | RunTarget
+    | ServedTarget
+    | GraphsTarget
+    | HeadTarget
+    | PeerTarget
+    | ReferenceTarget,
     Field(discriminator="kind"),
 ]
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)
@@ -118,6 +135,8 @@ def engine_name(target: Target) -> str:
     """Return what executes a target, as reports name it: "onnx-int8", "torch-eager"."""
     if isinstance(target, PeerTarget):
         return target.name
+    if isinstance(target, ReferenceTarget):
+        return target.kind
     if isinstance(target, BundleTarget | GraphsTarget):
         return f"{target.engine}-{target.precision}"
     if isinstance(target, ServedTarget):
@@ -190,4 +209,6 @@ def _place(target: Target) -> str:
         return target.path.parent.name if generic else target.path.name
     if isinstance(target, HeadTarget | GraphsTarget):
         return target.shape.head.gnn
-    return target.url if isinstance(target, ServedTarget) else target.folder.name
+    if isinstance(target, PeerTarget):
+        return target.folder.name
+    return target.url if isinstance(target, ServedTarget) else target.kind

@@ -10,7 +10,8 @@ import time
 from typing import TypeVar
 
 from hemogat import errors
-from hemogat.benchmarks.targets import Case, PeerTarget, Target
+from hemogat.benchmarks.reference import reference_environment
+from hemogat.benchmarks.targets import Case, PeerTarget, ReferenceTarget, Target
 from hemogat.benchmarks.worker_protocol import Close, Closed, Failed, Open, Opened, Run, Turn
 from hemogat.config import Settings
 from hemogat.errors import HemogatError
@@ -46,6 +47,7 @@ class WorkerLink:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
+            env=reference_environment(threads) if isinstance(target, ReferenceTarget) else None,
         )
         try:
             request = Open(target=target, threads=threads, device=device)

@@ -46,17 +46,25 @@ def gnn(
             min=1, metavar="N", help="Threads that one graph may use.", show_default="all cores"
         ),
     ] = None,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Fresh processes of each target, at least; from 3 on there are intervals.",
+        ),
+    ] = 5,
     rounds: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Turns of each target, at least.")
+        int, typer.Option(min=1, metavar="N", help="Turns of each target in all, at least.")
     ] = 30,
     limit_s: Annotated[
         float,
         typer.Option(
             min=0,
             metavar="S",
-            help="How long to take further turns while a median is known to no better than ±5 %.",
+            help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
         ),
-    ] = 60,
+    ] = 120,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -95,7 +103,7 @@ def gnn(
         | {
             "nodes": nodes,
             "threads": threads,
-            "rounds": RoundSettings(rounds=rounds, limit_s=limit_s),
+            "rounds": RoundSettings(epochs=epochs, rounds=rounds, limit_s=limit_s),
         },
         source="bench gnn",
     )

@@ -58,12 +58,21 @@ def latency(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where targets run: cpu, cuda[:n], auto.")] = "cpu",
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Fresh processes of each target, at least; from 3 on there are intervals.",
+            show_default="5",
+        ),
+    ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Turns of each target, at least.",
+            help="Turns of each target in all, at least.",
             show_default="30; --preset: 50",
         ),
     ] = None,
@@ -72,8 +81,8 @@ def latency(
         typer.Option(
             min=0,
             metavar="S",
-            help="How long to take further turns while a median is known to no better than ±5 %.",
-            show_default="60 for each case; --preset: 240",
+            help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
+            show_default="120; --preset: 240",
         ),
     ] = None,
     utterances: Annotated[
@@ -121,7 +130,7 @@ def latency(
         "tokens": whole_numbers("--tokens", tokens),
     }
     limits, banks = whole_numbers("--threads", threads), whole_numbers("--bank-rows", bank_rows)
-    turns = {"rounds": rounds, "limit_s": limit_s}
+    turns = {"epochs": epochs, "rounds": rounds, "limit_s": limit_s}
     often = {name: value for name, value in turns.items() if value is not None}
     if preset is not None:
         _refuse_with_preset(given, axes)

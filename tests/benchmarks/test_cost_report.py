@@ -22,7 +22,7 @@ from hemogat.config import GraphConfig, HeadConfig
 from hemogat.errors import ConfigError
 from hemogat.runtime.bundle import Dims
 
-FEW = RoundSettings(rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
+FEW = RoundSettings(epochs=1, rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from hemogat.runtime.bundle import Dims
 from hemogat.training.head_names import FULL
 from hemogat.training.run_directory import RunDirectory
 
-FEW = RoundSettings(rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
+FEW = RoundSettings(epochs=1, rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from hemogat.benchmarks.rounds import RoundSettings
-from hemogat.benchmarks.side_by_side import Entry, SideBySideSettings, measure_side_by_side
 from hemogat.benchmarks.side_by_side_tables import latency_table, process_table, report_markdown
 from hemogat.benchmarks.target_latency import TargetReport, TargetSettings, measure_targets
 from hemogat.benchmarks.targets import (
@@ -14,14 +12,13 @@ from hemogat.benchmarks.targets import (
     Case,
     GraphsTarget,
     HeadShape,
-    PeerTarget,
     ServedTarget,
 )
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.errors import BundleError, ConfigError, HemogatError, UnavailableError
 from hemogat.runtime.bundle import Bundle, GraphName
 
-FEW = RoundSettings(rounds=3, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
+FEW = RoundSettings(epochs=1, rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +51,11 @@ def test_every_target_has_every_case(report: TargetReport) -> None:
 
 def test_ratios_are_to_the_first_target(report: TargetReport) -> None:
     ratios = [f for f in report.figures if f.metric == "speed_up"]
-    assert {f.target for f in ratios} == {"torch-eager"}
+    assert {(f.target, f.axes["over"]) for f in ratios} == {("torch-eager", "onnx-fp32")}
     assert len(ratios) == 6
+    table = latency_table(report.figures)
+    speed_ups = [row[1 + len(table.left) + table.right.index("speed-up") - 1] for row in table.rows]
+    assert sum(map(bool, speed_ups)) == 6
 
 
 def test_processes_are_weighed(report: TargetReport) -> None:
@@ -112,43 +112,6 @@ def test_graphs_run_alone(tiny_bundle: Path) -> None:
         turn = link.run(Case(component=component, batch=2, windows=2), untimed=0, timed=1)
         assert turn.times_ms[0] > 0
     link.close()
-
-
-PEER = """
-from hemogat.benchmarks.worker import answer_requests
-from hemogat.benchmarks.worker_protocol import Opened
-from hemogat.errors import IncompleteError
-
-
-class Talkative:
-    opened = Opened(components=("fusion",))
-
-    def __init__(self, target, threads, device):
-        if target.folder.name == "missing":
-            raise IncompleteError("has no such models")
-
-    def prepare(self, case):
-        return lambda: print("libraries print what they like")
-
-
-answer_requests(Talkative)
-"""
-
-
-def test_peers_bring_a_worker_of_their_own(tmp_path: Path) -> None:
-    script = tmp_path / "peer.py"
-    script.write_text(PEER)
-
-    def entry(name: str, folder: str) -> Entry:
-        command = (sys.executable, str(script))
-        return Entry(name, PeerTarget(name=name, command=command, folder=tmp_path / folder))
-
-    found = measure_side_by_side(
-        [entry("there", "models"), entry("gone", "missing")],
-        SideBySideSettings(cases=(Case(component="fusion"),), rounds=FEW),
-    )
-    assert {figure.target for figure in found.figures} == {"there"}
-    assert "not measured: gone: has no such models" in found.notes
 
 
 def test_a_server_that_is_not_there_is_refused() -> None:

@@ -66,7 +66,7 @@ def test_targets_side_by_side(
 ) -> None:
     report = hemogat_json(
         *("bench", f"{tiny_bundle}:onnx-fp32", "--component", "text_encoder,fusion"),
-        *("--batch", "1,2", "--rounds", "2", "--limit-s", "0", "--out", tmp_path),
+        *("--batch", "1,2", "--epochs", "1", "--rounds", "2", "--limit-s", "0", "--out", tmp_path),
     )
     medians = [f for f in report["figures"] if f["metric"] == "p50"]
     assert [(f["axes"]["component"], f["axes"]["batch"]) for f in medians] == [

@@ -1,0 +1,217 @@
+"""A measurement in epochs: fresh processes, every case in turns, until times are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hemogat.benchmarks.bootstrap import Epochs, median_interval
+from hemogat.benchmarks.findings import Findings
+from hemogat.benchmarks.rounds import EpochTimes, RoundSettings, measure_epoch
+from hemogat.benchmarks.targets import Case, GraphsTarget, ReferenceTarget, Target
+from hemogat.benchmarks.worker_link import WorkerLink
+from hemogat.benchmarks.worker_protocol import Opened
+from hemogat.config import PositiveInt, Settings
+from hemogat.errors import ConfigError, IncompleteError
+from hemogat.progress import Progress, Stage
+
+REFERENCE = "reference"
+
+
+class Entry(NamedTuple):
+    """A target, and what figures call it; ratios are to the first entry of its ``group``."""
+
+    name: str
+    target: Target
+    group: str = ""
+
+
+class SideBySideSettings(Settings):
+    """What to measure. ``threads``: for one graph; None: as many as there are cores."""
+
+    cases: tuple[Case, ...] = (Case(),)
+    threads: tuple[PositiveInt | None, ...] = (None,)
+    device: str = "cpu"
+    rounds: RoundSettings = RoundSettings()
+
+
+@dataclass
+class Timed:
+    """A target's epochs on one case; ``started_s``: of each, from the measurement's start."""
+
+    epochs: list[EpochTimes] = field(default_factory=list)
+    started_s: list[float] = field(default_factory=list)
+
+    @property
+    def times_ms(self) -> Epochs:
+        """The times, of each epoch [rounds, runs of a turn]."""
+        return [epoch.times_ms for epoch in self.epochs]
+
+
+@dataclass
+class Measured:
+    """What was measured of one target at one number of threads.
+
+    ``timed``: by case. ``kernels``: of the reference workload, by the case that it took turns with.
+    """
+
+    entry: Entry
+    threads: int | None
+    opened: Opened
+    timed: dict[Case, Timed] = field(default_factory=dict)
+    kernels: dict[Case, dict[str, Timed]] = field(default_factory=dict)
+    start_up_s: list[float] = field(default_factory=list)
+    peak_memory_mib: list[float] = field(default_factory=list)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the reference workload."""
+        return isinstance(self.entry.target, ReferenceTarget)
+
+    def plays(self, case: Case) -> tuple[Case, ...]:
+        """Return what it runs in the rounds of a case."""
+        if self.is_reference:
+            return tuple(Case(component=kernel) for kernel in self.opened.components)
+        return (case,) if case.component in self.opened.components else ()
+
+    def home(self, case: Case, played: Case) -> Timed:
+        """Return where times belong of what it ran in the rounds of a case."""
+        if self.is_reference:
+            return self.kernels.setdefault(case, {}).setdefault(played.component, Timed())
+        return self.timed.setdefault(case, Timed())
+
+
+def measure_epochs(
+    entries: Sequence[Entry], settings: SideBySideSettings, found: Findings, progress: Progress
+) -> list[Measured]:
+    """Measure every case on every target that can run it, epoch by epoch.
+
+    Where targets run on the CPU, the reference workload takes turns with them, once for each
+    number of threads; it comes last in what is returned.
+
+    Args:
+        entries: the targets; those that cannot run here are left out with a note.
+        settings: cases, threads, how often.
+        found: takes the notes.
+        progress: shows the stage.
+
+    Raises:
+        HemogatError: a target cannot be loaded or fails, or none is left.
+    """
+    run, rounds = _Run(entries, settings, found), settings.rounds
+    with progress.stage("Measure", rounds.epochs * run.steps, undisturbed=True) as bar:
+        longest_s, taken = 0.0, 0
+        while taken < rounds.epochs or not (
+            run.elapsed_s() + longest_s > rounds.limit_s or run.known()
+        ):
+            began_s = run.elapsed_s()
+            run.epoch(taken, bar)
+            longest_s = max(longest_s, run.elapsed_s() - began_s)
+            taken += 1
+    found.epochs.append((taken, rounds.rounds_per_epoch))
+    return run.measured
+
+
+class _Run:
+    """What has been measured so far."""
+
+    def __init__(
+        self, entries: Sequence[Entry], settings: SideBySideSettings, found: Findings
+    ) -> None:
+        self._settings, self._found = settings, found
+        self._slots = [(entry, threads) for entry in entries for threads in settings.threads]
+        if settings.device == "cpu":
+            int8 = any(getattr(entry.target, "precision", "") == "int8" for entry in entries)
+            reference = Entry(REFERENCE, ReferenceTarget(int8=int8))
+            self._slots += [(reference, threads) for threads in settings.threads]
+        self._measured: dict[int, Measured] = {}
+        self._began = time.perf_counter()
+
+    @property
+    def steps(self) -> int:
+        """How often an epoch advances the bar."""
+        return len(self._slots) + len(self._settings.cases) * self._settings.rounds.rounds_per_epoch
+
+    @property
+    def measured(self) -> list[Measured]:
+        """What was measured, in the order of entries and threads."""
+        return [self._measured[number] for number in sorted(self._measured)]
+
+    def elapsed_s(self) -> float:
+        """Return how long this has run."""
+        return time.perf_counter() - self._began
+
+    def known(self) -> bool:
+        """Say whether all targets' medians are known well enough."""
+        wanted = self._settings.rounds.half_width
+        return all(
+            median_interval(timed.times_ms).half_width <= wanted
+            for measured in self._measured.values()
+            for timed in measured.timed.values()
+        )
+
+    def epoch(self, number: int, bar: Stage) -> None:
+        """Measure everything once more, in fresh processes; each epoch begins with another one."""
+        with ExitStack() as stack:
+            links = self._open(number, stack, bar)
+            for case in self._settings.cases:
+                self._measure(case, links, bar)
+            for measured, link in links:
+                closed = link.close()
+                if closed.peak_memory_mib is not None:
+                    measured.peak_memory_mib.append(closed.peak_memory_mib)
+
+    def _open(self, number: int, stack: ExitStack, bar: Stage) -> list[tuple[Measured, WorkerLink]]:
+        links = []
+        places = sorted(self._measured) or list(range(len(self._slots)))
+        first = number % len(places)
+        for place in (*places[first:], *places[:first]):
+            entry, threads = self._slots[place]
+            device = self._settings.device
+            try:
+                link = WorkerLink(entry.name, entry.target, threads=threads, device=device)
+            except IncompleteError as error:
+                self._found.leave_out(entry.name, _without_path(error, entry.target))
+                continue
+            stack.callback(link.stop)
+            measured = self._measured.setdefault(place, Measured(entry, threads, link.opened))
+            measured.start_up_s.append(link.start_up_s)
+            links.append((measured, link))
+            bar.advance(note=entry.name)
+        if all(measured.is_reference for measured, _ in links):
+            raise IncompleteError("; ".join(self._found.notes))
+        return links
+
+    def _measure(
+        self, case: Case, links: Sequence[tuple[Measured, WorkerLink]], bar: Stage
+    ) -> None:
+        players: list[tuple[WorkerLink, Case]] = []
+        homes: list[Timed] = []
+        for measured, link in links:
+            for played in measured.plays(case):
+                players.append((link, played))
+                homes.append(measured.home(case, played))
+            if not measured.plays(case):
+                self._found.leave_out(link.name, f"it does not offer {case.component} alone")
+        if all(measured.is_reference or not measured.plays(case) for measured, _ in links):
+            raise ConfigError(
+                f"{case.component}: expected a target that offers it, found only servers, which "
+                f"are asked end_to_end, and runs without encoders, which have fusion"
+            )
+        began_s = self.elapsed_s()
+        found = measure_epoch(players, self._settings.rounds, bar)
+        for home, times in zip(homes, found, strict=True):
+            home.epochs.append(times)
+            home.started_s.append(began_s)
+
+
+def _without_path(error: IncompleteError, target: Target) -> str:
+    """Return the message without the place on this machine's disk: reports get published."""
+    paths = target.paths.values() if isinstance(target, GraphsTarget) else ()
+    message = str(error)
+    for path in paths:
+        message = message.replace(f"{path}: ", "")
+    return message
