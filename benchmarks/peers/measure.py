@@ -61,9 +61,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="what prepare.py filled")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--rounds", type=int, default=30, help="at least")
-    parser.add_argument(
-        "--limit-s", type=float, default=600.0, help="no further epoch that ends later"
-    )
+    parser.add_argument("--limit-s", type=float, default=600.0, help="of all epochs")
     parser.add_argument("--authors-rounds", type=int, default=3)
     given = parser.parse_args()
     rounds = RoundSettings(rounds=given.rounds, limit_s=given.limit_s)

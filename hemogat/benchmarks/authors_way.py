@@ -14,10 +14,36 @@ import torch
 from torch import Tensor
 
 from hemogat.benchmarks.base_models import build_head, clustered_embeddings
-from hemogat.benchmarks.engine_report import TransductiveLatency
-from hemogat.benchmarks.statistics import summarise
-from hemogat.config import GraphConfig
+from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.statistics import LatencySummary, latency_figures, summarise
+from hemogat.config import GraphConfig, Settings
 from hemogat.model.bank import transductive
+
+
+class TransductiveLatency(Settings):
+    """One new utterance among ``nodes`` nodes: graph and forward together."""
+
+    nodes: int
+    authors_graph: LatencySummary
+    authors_forward: LatencySummary
+    authors_total: LatencySummary
+    ours_total: LatencySummary
+
+    def figures(self) -> list[Figure]:
+        """Return the authors' way, by part and in all, and our path."""
+        parts = {
+            ("authors' way", "graph"): self.authors_graph,
+            ("authors' way", "forward"): self.authors_forward,
+            ("authors' way", "graph and forward"): self.authors_total,
+            ("our transductive path", "graph and forward"): self.ours_total,
+        }
+        return [
+            figure
+            for (target, component), summary in parts.items()
+            for figure in latency_figures(
+                target, summary, {"component": component, "nodes": self.nodes}
+            )
+        ]
 
 
 def measure_authors_way(reference_rows: int, rounds: int) -> TransductiveLatency:

@@ -2,90 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args
-
-import torch
 
 from hemogat.benchmarks.base_models import (
+    OPSET,
     PADDED_TOKENS,
-    TOKENS,
-    BaseModels,
+    build_base_models,
+    build_head_of,
     calibration_feeds,
-    sample_feeds,
+    write_graphs,
 )
+from hemogat.benchmarks.engine_report import EngineSettings
+from hemogat.benchmarks.epochs import Entry
+from hemogat.benchmarks.findings import Findings
+from hemogat.benchmarks.outside_candidates import outside_entries
+from hemogat.benchmarks.targets import GraphsTarget, HeadShape, PresetTarget
 from hemogat.contract import Engine, Precision
+from hemogat.errors import IncompleteError
+from hemogat.export.onnx_graphs import export_fusion
 from hemogat.export.openvino_ir import compress_weights, convert
 from hemogat.export.packed_head import pack_head
 from hemogat.export.quantisation import quantise
+from hemogat.progress import Progress
 from hemogat.runtime.bundle import GraphName
-from hemogat.runtime.engine_session import Arrays
-from hemogat.runtime.sessions import open_graph
 
-GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
 _ENCODERS: tuple[GraphName, ...] = ("audio_encoder", "text_encoder")
+_BASE_ENGINE = "onnx-fp32"  # ratios are to this, too, beside torch
 Paths = Mapping[GraphName, Path]
-Run = Callable[[Arrays], Arrays]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One way to run the three graphs; ``tokens`` is what its text is padded to.
+def engine_entries(
+    settings: EngineSettings, folder: Path, found: Findings, progress: Progress
+) -> list[Entry]:
+    """Build the base preset in ``folder``, and return everything that takes turns.
 
-    ``paths`` is empty for torch.
+    Torch comes first, as it is and with texts padded as the authors train; then the engines, the
+    fusion step with its bank outside the graph, and the fusion step with larger banks.
+
+    Raises:
+        IncompleteError: what an export needs is not installed.
     """
-
-    name: str
-    runs: Mapping[GraphName, Run]
-    tokens: int = TOKENS
-    paths: Paths | None = None
-    engine: Engine | None = None
-
-    @property
-    def feeds(self) -> dict[GraphName, Arrays]:
-        """Inputs of every graph."""
-        return sample_feeds(self.tokens)
-
-    @property
-    def size_mib(self) -> float | None:
-        """Size of the graphs on disk, external data included; None for torch."""
-        if self.paths is None:
-            return None
-        folders = (path.parent for path in self.paths.values())
-        files = (file for folder in folders for file in folder.iterdir())
-        return sum(file.stat().st_size for file in files) / 2**20
-
-
-def torch_candidates(models: BaseModels) -> list[Candidate]:
-    """Return torch eager fp32, with the text as it is and padded as the authors train."""
-
-    def embed(module: torch.nn.Module, *names: str, output: str) -> Run:
-        @torch.inference_mode()
-        def run(feeds: Arrays) -> Arrays:
-            found = module(*(torch.from_numpy(feeds[name]) for name in names))
-            return {output: found.numpy()}
-
-        return run
-
-    @torch.inference_mode()
-    def fuse(feeds: Arrays) -> Arrays:
-        names = ("audio_embedding", "text_embedding", "present")
-        found = models.head(*(torch.from_numpy(feeds[name]) for name in names))
-        return {"probabilities": found.probabilities.numpy()}
-
-    runs: dict[GraphName, Run] = {
-        "audio_encoder": embed(models.audio_encoder, "windows", output="audio_embedding"),
-        "text_encoder": embed(
-            models.text_encoder, "input_ids", "attention_mask", output="text_embedding"
+    rows = settings.bank_rows
+    entries = [
+        Entry("torch-eager", PresetTarget(bank_rows=rows), base=True),
+        Entry(
+            f"torch-eager, text padded to {PADDED_TOKENS}",
+            PresetTarget(bank_rows=rows, padded_tokens=PADDED_TOKENS),
+            base=True,
         ),
-        "fusion": fuse,
-    }
-    return [
-        Candidate(f"torch eager fp32, {TOKENS} tokens", runs),
-        Candidate(f"torch eager fp32, padded to {PADDED_TOKENS}", runs, PADDED_TOKENS),
     ]
+    with progress.stage("Build the base preset", 6 + len(settings.larger_banks)) as bar:
+        models, shape = build_base_models(rows), HeadShape(bank_rows=rows)
+        onnx = write_graphs(models, folder / "onnx-fp32")
+        entries.append(_entry("onnx", "fp32", onnx, shape))
+        bar.advance(note="onnx fp32")
+        for engine, precision, paths in write_engines(onnx, folder, settings.calibration_samples):
+            entries.append(_entry(engine, precision, paths, shape))
+            bar.advance(note=f"{engine} {precision}")
+        try:
+            entries += outside_entries(models, shape, onnx["fusion"], folder)
+        except IncompleteError as error:
+            found.leave_out("bank searched outside the graph", str(error))
+        bar.advance(note="bank outside the graph")
+        for larger in settings.larger_banks:
+            entries += _larger_bank(HeadShape(bank_rows=larger), folder / f"bank-{larger}")
+            bar.advance(note=f"bank of {larger}")
+    return entries
 
 
 def write_engines(
@@ -106,17 +89,22 @@ def write_engines(
         yield "openvino", precision, written
 
 
-def engine_candidate(
-    engine: Engine, precision: Precision, paths: Paths, threads: int | None
-) -> Candidate:
-    """Open the graphs of one engine and precision.
+def _entry(engine: Engine, precision: Precision, paths: Paths, shape: HeadShape) -> Entry:
+    name = f"{engine}-{precision}"
+    target = GraphsTarget(paths=dict(paths), engine=engine, precision=precision, shape=shape)
+    return Entry(name, target, base=name == _BASE_ENGINE)
 
-    Raises:
-        IncompleteError: the engine is not installed, or the processor lacks the precision.
-        BundleError: the engine cannot load a graph.
-    """
-    runs: dict[GraphName, Run] = {
-        graph: open_graph(str(path), engine, threads=threads).run for graph, path in paths.items()
+
+def _larger_bank(shape: HeadShape, folder: Path) -> list[Entry]:
+    """Write the fusion graph alone with a larger bank; its ratios are to ONNX Runtime's."""
+    head, bank = build_head_of(shape)
+    onnx = export_fusion(head, bank, shape.graph, folder / "onnx", OPSET)
+    del head, bank
+    paths: dict[Engine, Path] = {
+        "onnx": onnx,
+        "openvino": convert(onnx, folder / "openvino", "fp32"),
     }
-    name = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "trt": "TensorRT"}[engine]
-    return Candidate(f"{name} {precision}", runs, paths=paths, engine=engine)
+    return [
+        _entry(engine, "fp32", {"fusion": path}, shape)._replace(group=f"bank {shape.bank_rows}")
+        for engine, path in paths.items()
+    ]

@@ -22,11 +22,15 @@ REFERENCE = "reference"
 
 
 class Entry(NamedTuple):
-    """A target, and what figures call it; ratios are to the first entry of its ``group``."""
+    """A target, and what figures call it.
+
+    Ratios are to those of its ``group`` that are a ``base``, or to the first if none is.
+    """
 
     name: str
     target: Target
     group: str = ""
+    base: bool = False
 
 
 class SideBySideSettings(Settings):

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hemogat.benchmarks.engine_report import EngineReport, engine_figures, engine_notes
+from hemogat.benchmarks.authors_way import TransductiveLatency
+from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.latency_report import LatencyReport, latency_notes, stage_figures
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.serving_load_figures import load_figures, load_notes
 from hemogat.benchmarks.serving_load_report import LoadLevel, LoadReport
+from hemogat.benchmarks.statistics import LatencySummary, latency_figures
+from hemogat.config import Settings
 
 OLD_VERSION = 1
 _SAME_RATE = 1e-6
@@ -45,13 +48,53 @@ def _latency(raw: dict[str, Any]) -> BenchReport:
     )
 
 
+class _OldEngine(Settings):
+    name: str
+    tokens: int
+    stages: dict[str, LatencySummary]
+    size_mib: float | None
+    peak_memory_mib: float | None
+
+    def figures(self, bank_rows: int) -> list[Figure]:
+        """Return the figures of every stage, and the size and memory."""
+        found = []
+        for stage, summary in self.stages.items():
+            axes: dict[str, str | int] = {"component": stage}
+            axes |= {"tokens": self.tokens} if stage in ("text_encoder", "end_to_end") else {}
+            axes |= {"bank_rows": bank_rows} if stage in ("fusion", "end_to_end") else {}
+            found += latency_figures(self.name, summary, axes)
+        sizes = {"size": self.size_mib, "peak_memory": self.peak_memory_mib}
+        return found + [
+            Figure(target=self.name, metric=metric, unit="MiB", value=mib)
+            for metric, mib in sizes.items()
+            if mib is not None
+        ]
+
+
+class _OldBank(Settings):
+    rows: int
+    fusion: _OldEngine
+
+
+class _OldEngineReport(BenchReport):
+    export_s: float
+    engines: tuple[_OldEngine, ...]
+    skipped: dict[str, str]
+    larger_banks: tuple[_OldBank, ...]
+    transductive: TransductiveLatency
+
+
 def _engines(raw: dict[str, Any]) -> BenchReport:
-    found = EngineReport.model_validate({**raw, "title": "Latency of the base preset"})
-    settings, paths = found.settings, found.transductive
+    found = _OldEngineReport.model_validate(
+        {**raw, "kind": "engines", "title": "Latency of the base preset"}
+    )
+    rows = raw["settings"]["bank_rows"]
+    figures = [figure for engine in found.engines for figure in engine.figures(rows)]
+    figures += [figure for bank in found.larger_banks for figure in bank.fusion.figures(bank.rows)]
     return found.model_copy(
         update={
-            "notes": engine_notes(settings, found.export_s, found.engines, found.skipped, paths),
-            "figures": engine_figures(settings, found.engines, found.larger_banks, paths),
+            "notes": tuple(f"not measured: {n}: {why}" for n, why in found.skipped.items()),
+            "figures": (*figures, *found.transductive.figures()),
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +17,10 @@ from hemogat.benchmarks.targets import (
     COMPONENTS,
     BundleTarget,
     Case,
+    GatherTarget,
     GraphsTarget,
     PeerTarget,
     ReferenceTarget,
-    RunTarget,
     ServedTarget,
     Target,
 )
@@ -28,6 +28,8 @@ from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.contract import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from hemogat.data.text import TokenizedText
 from hemogat.errors import ConfigError
+from hemogat.runtime.bank_search import BankSearch, gather_states
+from hemogat.runtime.bank_tensors import map_tensors
 from hemogat.runtime.bundle import Bundle, Dims
 from hemogat.runtime.engine_session import Arrays
 from hemogat.runtime.pipeline import Pipeline
@@ -65,13 +67,15 @@ def open_runner(target: Target, threads: int | None, device: str) -> Runner:
         return BundleRunner(target, threads, device)
     if isinstance(target, GraphsTarget):
         return GraphsRunner(target, threads, device)
+    if isinstance(target, GatherTarget):
+        return GatherRunner(target, threads, device)
     if isinstance(target, ServedTarget):
         return ServedRunner(target)
     if isinstance(target, ReferenceTarget):
         return ReferenceRunner(target, threads)
     assert not isinstance(target, PeerTarget), "a peer has a worker of its own"
-    kind = "RunRunner" if isinstance(target, RunTarget) else "HeadRunner"
-    in_torch = getattr(importlib.import_module(_TORCH_RUNNERS), kind)
+    kinds = {"run": "RunRunner", "head": "HeadRunner", "preset": "PresetRunner"}
+    in_torch = getattr(importlib.import_module(_TORCH_RUNNERS), kinds[target.kind])
     runner: Runner = in_torch(target, threads, device)
     return runner
 
@@ -118,7 +122,7 @@ class BundleRunner:
 
 
 class GraphsRunner:
-    """Exported graphs' files in an engine, each alone."""
+    """Exported graphs' files in an engine, each alone; end to end is all, one after the other."""
 
     def __init__(self, target: GraphsTarget, threads: int | None, device: str) -> None:
         self._sessions = {
@@ -127,8 +131,9 @@ class GraphsRunner:
         }
         self._dims = target.shape.dims
         files = {file for path in target.paths.values() for file in path.parent.iterdir()}
+        offered = {*self._sessions, *(["end_to_end"] if len(self._sessions) == 3 else [])}
         self.opened = Opened(
-            components=tuple(c for c in COMPONENTS if c in self._sessions),
+            components=tuple(c for c in COMPONENTS if c in offered),
             gnn=target.shape.head.gnn,
             bank_rows=target.shape.bank_rows,
             size_mib=size_mib(files),
@@ -136,16 +141,48 @@ class GraphsRunner:
 
     def prepare(self, case: Case) -> Callable[[], object]:
         """Make the inputs of a case, and return what runs it once."""
-        sessions = {str(graph): session for graph, session in self._sessions.items()}
-        session, feeds = sessions[case.component], self._feeds(case)
-        return lambda: session.run(feeds)
+        feeds: dict[str, Arrays] = {
+            "audio_encoder": {"windows": noise_windows(case.batch * case.windows)},
+            "text_encoder": token_arrays(case.batch, case.tokens),
+            "fusion": random_embeddings(case.batch, self._dims),
+        }
+        if case.component == "end_to_end":
+            return lambda: self._whole(feeds, case.batch)
+        session = next(s for graph, s in self._sessions.items() if graph == case.component)
+        given = feeds[case.component]
+        return lambda: session.run(given)
 
-    def _feeds(self, case: Case) -> Arrays:
-        if case.component == "fusion":
-            return random_embeddings(case.batch, self._dims)
-        if case.component == "audio_encoder":
-            return {"windows": noise_windows(case.batch * case.windows)}
-        return token_arrays(case.batch, case.tokens)
+    def _whole(self, feeds: Mapping[str, Arrays], batch: int) -> Arrays:
+        heard = self._sessions["audio_encoder"].run(feeds["audio_encoder"])["audio_embedding"]
+        written = self._sessions["text_encoder"].run(feeds["text_encoder"])
+        mean = {"audio_embedding": heard.reshape(batch, -1, heard.shape[1]).mean(1)}
+        return self._sessions["fusion"].run({**feeds["fusion"], **mean, **written})
+
+
+class GatherRunner:
+    """The fusion step with its bank searched outside the graph."""
+
+    def __init__(self, target: GatherTarget, threads: int | None, device: str) -> None:
+        shape, self._tensors = target.shape, map_tensors(target.bank)
+        self._search = BankSearch(self._tensors, shape.graph, mode=target.mode)
+        self._graph = open_graph(str(target.path), target.engine, threads=threads, device=device)
+        self._dims, self._layers = shape.dims, range(shape.head.num_layers)
+        self.opened = Opened(
+            components=("fusion",),
+            gnn=shape.head.gnn,
+            bank_rows=shape.bank_rows,
+            size_mib=size_mib({*target.path.parent.iterdir(), target.bank}),
+        )
+
+    def prepare(self, case: Case) -> Callable[[], object]:
+        """Make the inputs of a case, and return what runs it once."""
+        feeds = random_embeddings(case.batch, self._dims)
+        return lambda: self.answer(feeds)
+
+    def answer(self, feeds: Arrays) -> Arrays:
+        """Search, gather, classify."""
+        found = self._search(*(feeds[n] for n in ("audio_embedding", "text_embedding", "present")))
+        return self._graph.run({**feeds, **gather_states(self._tensors, self._layers, found.index)})
 
 
 class ServedRunner:

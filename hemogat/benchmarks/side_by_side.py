@@ -55,14 +55,11 @@ def measure_side_by_side(
     targets = [each for each in measured if not each.is_reference]
     references = {each.threads: each for each in measured if each.is_reference}
     for case in settings.cases:
-        firsts: dict[object, Measured] = {}
-        for target in targets:
-            if case not in target.timed:
-                continue
+        able = [target for target in targets if case in target.timed]
+        for target in able:
             _add_times(found, target, case)
-            first = firsts.setdefault((target.entry.group, target.threads), target)
-            if first is not target:
-                _add_speed_up(found, target, first, case)
+            for base in _bases(target, able):
+                _add_speed_up(found, target, base, case)
             if (reference := references.get(target.threads)) is not None:
                 _add_relative(found, target, reference, case)
     for target in targets:
@@ -70,6 +67,17 @@ def measure_side_by_side(
     for reference in references.values():
         _add_reference(found, reference)
     return found
+
+
+def _bases(target: Measured, among: Sequence[Measured]) -> list[Measured]:
+    """Return what a target's speed-ups are over."""
+    group = [
+        other
+        for other in among
+        if (other.entry.group, other.threads) == (target.entry.group, target.threads)
+    ]
+    bases = [other for other in group if other.entry.base] or group[:1]
+    return [base for base in bases if base is not target]
 
 
 def _add_times(found: Findings, target: Measured, case: Case) -> None:
@@ -84,9 +92,9 @@ def _add_times(found: Findings, target: Measured, case: Case) -> None:
     found.series.append(_series(name, timed, axes))
 
 
-def _add_speed_up(found: Findings, target: Measured, first: Measured, case: Case) -> None:
-    ratios = paired_ratios(first.timed[case].times_ms, target.timed[case].times_ms)
-    axes = _axes(target, case) | {OVER: first.entry.name}
+def _add_speed_up(found: Findings, target: Measured, base: Measured, case: Case) -> None:
+    ratios = paired_ratios(base.timed[case].times_ms, target.timed[case].times_ms)
+    axes = _axes(target, case) | {OVER: base.entry.name}
     ratio = median_interval(ratios)
     found.figures.append(_figure(target.entry.name, SPEED_UP, "ratio", ratio, axes, "higher"))
 

@@ -39,7 +39,11 @@ def latency_table(figures: Sequence[Figure]) -> Table:
     rows = _rows(f for f in figures if "component" in f.axes)
     axes = _shown([row[P50].axes for row in rows])
     metrics = {f"p{q}": f"p{q} ms" for q in PERCENTILES if f"p{q}" != P50}
-    extras = {SPEED_UP: "speed-up", RELATIVE: "x reference", "energy": "energy J"}
+    bases = dict.fromkeys(str(f.axes[OVER]) for f in figures if f.metric == SPEED_UP)
+    extras = {
+        _ratio_to(base): f"speed-up over {base}" if len(bases) > 1 else "speed-up" for base in bases
+    }
+    extras |= {RELATIVE: "x reference", "energy": "energy J"}
     metrics |= {name: title for name, title in extras.items() if any(name in row for row in rows)}
     return Table(
         ("target", *axes),
@@ -103,13 +107,18 @@ def interval(figure: Figure) -> str:
 
 
 def _rows(figures: Iterable[Figure]) -> list[_Row]:
-    """Gather the figures of one target and its axes, by metric; a ratio stands with the times."""
+    """Gather the figures of one target and its axes, by metric; ratios stand with the times."""
     rows: dict[object, _Row] = {}
     for figure in figures:
         axes = {name: value for name, value in figure.axes.items() if name != OVER}
         key = figure.target, tuple(sorted(axes.items()))
-        rows.setdefault(key, {})[figure.metric] = figure
+        over = figure.axes.get(OVER)
+        rows.setdefault(key, {})[figure.metric if over is None else _ratio_to(over)] = figure
     return list(rows.values())
+
+
+def _ratio_to(base: object) -> str:
+    return f"{SPEED_UP} {base}"
 
 
 def _shown(axes: Sequence[dict[str, str | int]]) -> list[str]:

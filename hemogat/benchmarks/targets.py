@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, TypeAdapter
 
 from hemogat.config import GraphConfig, HeadConfig, PositiveInt, Settings
-from hemogat.contract import Engine, Precision
+from hemogat.contract import Engine, Precision, SearchMode
 from hemogat.errors import ConfigError, InputError
 from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, Dims, GraphName
 
@@ -91,12 +91,32 @@ class GraphsTarget(Settings):
     shape: HeadShape
 
 
+class GatherTarget(Settings):
+    """The fusion step with its bank outside the graph: the file ``bank``, searched by ``mode``."""
+
+    kind: Literal["gather"] = "gather"
+    path: Path
+    bank: Path
+    mode: SearchMode
+    engine: Engine
+    precision: Precision
+    shape: HeadShape
+
+
 class HeadTarget(Settings):
     """A head with random weights in torch."""
 
     kind: Literal["head"] = "head"
     shape: HeadShape
     compiled: bool = False
+
+
+class PresetTarget(Settings):
+    """The base preset with random weights in torch; texts are padded to ``padded_tokens``."""
+
+    kind: Literal["preset"] = "preset"
+    bank_rows: PositiveInt = 4407
+    padded_tokens: PositiveInt | None = None
 
 
 class PeerTarget(Settings):
@@ -123,7 +143,9 @@ Target = Annotated[
     | RunTarget
     | ServedTarget
     | GraphsTarget
+    | GatherTarget
     | HeadTarget
+    | PresetTarget
     | PeerTarget
     | ReferenceTarget,
     Field(discriminator="kind"),
@@ -137,11 +159,12 @@ def engine_name(target: Target) -> str:
         return target.name
     if isinstance(target, ReferenceTarget):
         return target.kind
-    if isinstance(target, BundleTarget | GraphsTarget):
+    if isinstance(target, BundleTarget | GraphsTarget | GatherTarget):
         return f"{target.engine}-{target.precision}"
     if isinstance(target, ServedTarget):
         return "triton-http" if target.url.startswith("http") else "triton-grpc"
-    return "torch-compile" if target.compiled else "torch-eager"
+    compiled = not isinstance(target, PresetTarget) and target.compiled
+    return "torch-compile" if compiled else "torch-eager"
 
 
 def parse_target(text: str) -> Target:
@@ -207,7 +230,7 @@ def _place(target: Target) -> str:
     if isinstance(target, BundleTarget | RunTarget):
         generic = target.path.name in ("bundle", "run")
         return target.path.parent.name if generic else target.path.name
-    if isinstance(target, HeadTarget | GraphsTarget):
+    if isinstance(target, HeadTarget | GraphsTarget | GatherTarget):
         return target.shape.head.gnn
     if isinstance(target, PeerTarget):
         return target.folder.name

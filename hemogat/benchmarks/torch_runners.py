@@ -7,19 +7,21 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hemogat.benchmarks.base_models import build_inductive_head
+from hemogat.benchmarks.base_models import build_base_models, build_inductive_head
 from hemogat.benchmarks.runners import (
     check_tokens,
     noise_windows,
     random_embeddings,
     size_mib,
     text_of,
+    token_arrays,
     wav_bytes,
 )
-from hemogat.benchmarks.targets import COMPONENTS, Case, HeadTarget, RunTarget
+from hemogat.benchmarks.targets import COMPONENTS, Case, HeadTarget, PresetTarget, RunTarget
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.contract import MODALITIES
 from hemogat.data.audio import cut_windows, decode_audio
@@ -49,6 +51,49 @@ class HeadRunner:
     def prepare(self, case: Case) -> _Call:
         """Make the inputs of a case, and return what runs it once."""
         return _fusion_call(self._head, case.batch, self._dims, self._device)
+
+
+class PresetRunner:
+    """The base preset on arrays, weights random."""
+
+    def __init__(self, target: PresetTarget, threads: int | None, device: str) -> None:
+        self._device = _set_up(threads, device)
+        models = build_base_models(target.bank_rows)
+        self._padded_tokens = target.padded_tokens
+        self._audio = models.audio_encoder.to(self._device)
+        self._text = models.text_encoder.to(self._device)
+        self._head = models.head.to(self._device)
+        modules = (self._audio, self._text, self._head)
+        tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+        self.opened = Opened(
+            components=("text_encoder", "end_to_end") if target.padded_tokens else COMPONENTS,
+            gnn=models.head.head.config.gnn,
+            bank_rows=target.bank_rows,
+            size_mib=sum(t.numel() * t.element_size() for t in tensors) / 2**20,
+        )
+
+    def prepare(self, case: Case) -> _Call:
+        """Make the inputs of a case, and return what runs it once."""
+        dims = Dims(audio=self._audio.dim, text=self._text.dim)
+        if case.component == "fusion":
+            return _fusion_call(self._head, case.batch, dims, self._device)
+        windows = torch.from_numpy(noise_windows(case.batch * case.windows)).to(self._device)
+        arrays = token_arrays(case.batch, case.tokens)
+        padding = ((0, 0), (0, max(0, (self._padded_tokens or 0) - case.tokens)))
+        ids, mask = (torch.from_numpy(np.pad(a, padding)) for a in arrays.values())
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        present = torch.ones(case.batch, 2, dtype=torch.bool, device=self._device)
+
+        def heard() -> Tensor:
+            encoded: Tensor = self._audio(windows)
+            return encoded.reshape(case.batch, -1, encoded.shape[1]).mean(dim=1)
+
+        calls: dict[str, _Call] = {
+            "audio_encoder": heard,
+            "text_encoder": lambda: self._text(ids, mask),
+            "end_to_end": lambda: self._head(heard(), self._text(ids, mask), present),
+        }
+        return _waiting(calls[case.component], self._device)
 
 
 class RunRunner:

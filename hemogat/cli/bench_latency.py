@@ -21,6 +21,7 @@ _Often = dict[str, float]  # how many rounds, for how long
 _Tables = list[tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]]
 
 _LATEST = "latest bundle"
+_PRESET_LIMIT_S = 600.0
 
 
 def latency(
@@ -73,7 +74,7 @@ def latency(
             min=1,
             metavar="N",
             help="Turns of each target in all, at least.",
-            show_default="30; --preset: 50",
+            show_default="30",
         ),
     ] = None,
     limit_s: Annotated[
@@ -82,7 +83,7 @@ def latency(
             min=0,
             metavar="S",
             help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
-            show_default="120; --preset: 240",
+            show_default="120; --preset: 600",
         ),
     ] = None,
     utterances: Annotated[
@@ -217,20 +218,25 @@ def _preset(
 
     with needs("export"):
         from hemogat.benchmarks.engine_latency import measure_engines
-        from hemogat.benchmarks.engine_report import EngineSettings, write_engine_report
-        from hemogat.benchmarks.latency_report import TABLE_COLUMNS
+        from hemogat.benchmarks.engine_report import EngineSettings
+        from hemogat.benchmarks.side_by_side_tables import (
+            latency_table,
+            process_table,
+            write_tables,
+        )
 
-    raw = {**often, "threads": threads, "larger_banks": banks}
+    raw = {
+        "threads": threads,
+        "larger_banks": banks,
+        "rounds": {"limit_s": _PRESET_LIMIT_S} | often,
+    }
     settings = parse_settings(EngineSettings, raw, source="bench latency --preset")
     with tempfile.TemporaryDirectory(prefix="hemogat-bench-") as folder:
         report = measure_engines(settings, Path(folder), Progress(visible=True))
+    tables = (latency_table(report.figures), process_table(report.figures))
     if out is not None:
-        remark_written(report, write_engine_report(report, out))
-    ratios = report.ratio_columns()
-    return report, [
-        (ratios[:1], ratios[1:], report.ratio_rows()),
-        (TABLE_COLUMNS[:2], TABLE_COLUMNS[2:], report.table_rows()),
-    ]
+        remark_written(report, write_tables(report, tables, out, ("base",)))
+    return report, [(left, right, list(rows)) for left, right, rows in tables]
 
 
 def _one_bundle(given: tuple[str, ...]) -> bool:

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.testing import assert_allclose
 
 from hemogat.benchmarks.base_models import BaseModels, build_head_of
-from hemogat.benchmarks.outside_candidates import outside_candidates
-from hemogat.benchmarks.targets import HeadShape
+from hemogat.benchmarks.outside_candidates import outside_entries
+from hemogat.benchmarks.runners import GatherRunner
+from hemogat.benchmarks.targets import Case, GatherTarget, HeadShape
 from hemogat.config import GraphConfig, HeadConfig
 from hemogat.export.onnx_graphs import export_fusion
 from hemogat.model.bank import InductiveHead
@@ -35,7 +36,11 @@ def test_a_bank_outside_the_graph_answers_as_the_one_inside(tiny_run: Path, tmp_
         "present": np.ones((1, 2), np.bool_),
     }
     expected = OnnxSession(str(fusion)).run(feeds)["probabilities"]
-    exact, compressed = outside_candidates(models, fusion, tmp_path, threads=1)
-    assert_allclose(exact.runs["fusion"](feeds)["probabilities"], expected, atol=1e-5)
-    assert_allclose(compressed.runs["fusion"](feeds)["probabilities"], expected, atol=0.02)
+    exact, compressed = outside_entries(models, shape, fusion, tmp_path)
+    for entry, tolerance in ((exact, 1e-5), (compressed, 0.02)):
+        assert isinstance(entry.target, GatherTarget)
+        runner = GatherRunner(entry.target, 1, "cpu")
+        assert_allclose(runner.answer(feeds)["probabilities"], expected, atol=tolerance)
+        runner.prepare(Case(component="fusion"))()
+        assert runner.opened.size_mib
     assert exact.name != compressed.name
