@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from hemogat.benchmarks.figures import Figure, Unit
+from hemogat.benchmarks.figures import RELATIVE, SPEED_UP, Figure, Unit
 from hemogat.benchmarks.report_comparison import FigureChange, ReportComparison
-from hemogat.benchmarks.side_by_side import SPEED_UP
 from hemogat.config import Settings
 
 # Ratios of times taken in turns: what drifts on a machine hits both, so they hold elsewhere too.
-PAIRED = (SPEED_UP, "relative")
+PAIRED = (SPEED_UP, RELATIVE)
 # Shares of utterances or requests do not depend on how fast the machine is; times and rates do.
 _SHARES: tuple[Unit, ...] = ("%", "points")
 _MEMORY: Unit = "MiB"

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from hemogat.benchmarks.environment import Environment
-from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.figures import OVER, P50, SPEED_UP, Figure
 from hemogat.benchmarks.report import BenchReport, flat_settings, told
-from hemogat.benchmarks.side_by_side import SPEED_UP
 from hemogat.config import Settings
 from hemogat.errors import InputError
 
@@ -23,7 +22,6 @@ Judge = Literal["count", "intervals", "tolerance"]
 TOLERATED = 0.1  # of what a figure was, where it has no interval and no other share is asked for
 # Files of the same content may differ by some bytes, in names and versions that they carry.
 COUNTED_TOLERANCE = 0.001
-OVER = "over"  # the axis that names what a speed-up is over
 _ERRORS = "errors"
 
 
