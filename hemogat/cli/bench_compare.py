@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hemogat.benchmarks.report_comparison import FigureChange, ReportComparison
 
 _COLUMNS = ("before", "after", "change", "95 % interval", "verdict")
-_CANNOT_JUDGE = 3  # the exit code where times of two machines stand against each other
+_CANNOT_JUDGE = 4  # the exit code where times of two machines stand against each other
 
 
 def compare(
@@ -25,7 +25,7 @@ def compare(
         typer.Option(
             metavar="P%",
             help="Exit with 1 when a figure is missing, or worse by more than that beyond noise; "
-            "with 3 when the machines differ.",
+            "with 4 when the machines differ.",
             show_default=False,
         ),
     ] = None,

@@ -90,7 +90,7 @@ def test_another_machine_has_an_exit_code_of_its_own(
     other = write(tmp_path / "c.json", 50, 10, cpu="Other CPU")
     assert compare(reports[0], other)[0] == 0
     code, _, err = compare(reports[0], other, "--fail-on-regression", "10%")
-    assert code == 3
+    assert code == 4
     assert "expected reports of one machine, found two" in err
     allowed = ("--fail-on-regression", "10%", "--allow-other-machine")
     assert compare(reports[0], other, *allowed)[0] == 0
