@@ -27,7 +27,7 @@ bench: $(VENV)/.dev
 	  $(BIN)/hemogat bench suite benchmarks/suites/$$suite.yaml --out $(BENCH_OUT)/$$suite || exit 1; \
 	done
 	$(BIN)/hemogat bench report $$(find $(BENCH_OUT) -mindepth 3 -name '*.json' ! -name step.json | sort) \
-	  --title "HemoGAT: measurements" --out $(BENCH_OUT)/report.html
+	  --title "HemoGAT: measurements" --bundle export/models/demo --out $(BENCH_OUT)/report.html
 
 # Beside plain transformers, torch.compile and optimum-onnx, which get an environment of their own.
 bench-peers: $(VENV)/.dev
@@ -37,10 +37,11 @@ bench-peers: $(VENV)/.dev
 # One page of all committed reports.
 bench-page: $(VENV)/.dev
 	$(BIN)/hemogat bench report $$(grep -l '"schema_version": 2' benchmarks/results/*.json) \
-	  --title "HemoGAT: measurements" --out benchmarks/results/report-amd-epyc-2c.html
+	  --title "HemoGAT: measurements" --bundle export/models/demo --out benchmarks/results/report-amd-epyc-2c.html
 
+# Results of a busy machine are refused, unless with ALLOW_NOISY=--allow-noisy.
 bench-readme: $(VENV)/.dev
-	$(BIN)/python benchmarks/readme_tables.py
+	$(BIN)/python benchmarks/readme_tables.py $(ALLOW_NOISY)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -3,95 +3,84 @@
     python benchmarks/readme_tables.py
 
 A table stands between ``<!-- bench:NAME -->`` and ``<!-- /bench -->``; NAME is one of TABLES.
+Reports from a busy machine are refused, unless with ``--allow-noisy``.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from hemogat.benchmarks.noise import NOISY_SHARE
-from hemogat.benchmarks.quantities import number
-from hemogat.errors import InputError
+from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.quantities import number, plus_minus
+from hemogat.benchmarks.report import BenchReport, read_report
+from hemogat.benchmarks.serving_load_report import LoadReport
+from hemogat.benchmarks.summary_table import Table, beside, summary_table
+from hemogat.errors import HemogatError, InputError
 from hemogat.files import write_atomic
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.parity_report import labels_flipped
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
+DEMO = ROOT / "export" / "models" / "demo"
 _MARKED = re.compile(r"<!-- bench:([a-z-]+) -->\n.*?<!-- /bench -->", re.DOTALL)
-_FIRST, _AUTHORS = "transformers eager", "authors' way"
-_PADDED = 128  # what the authors pad every text to
 
 
-def render(text: str) -> str:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render README.md anew."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--allow-noisy", action="store_true", help="take results of a busy machine")
+    given = parser.parse_args(arguments)
+    text = README.read_text(encoding="utf-8")
+    write_atomic(README, render(text, allow_noisy=given.allow_noisy))
+
+
+def render(text: str, *, allow_noisy: bool = False) -> str:
     """Return README's text with every marked table as the results have it.
 
     Raises:
-        InputError: a mark names no table, or a result is missing.
+        InputError: a mark names no table, a result is missing, or it is of a busy machine.
     """
 
     def table(mark: re.Match[str]) -> str:
         name = mark[1]
         if name not in TABLES:
             raise InputError(f"bench:{name}: expected one of {', '.join(TABLES)}")
-        return "\n".join((f"<!-- bench:{name} -->", *TABLES[name](), "<!-- /bench -->"))
+        lines = TABLES[name](allow_noisy)
+        return "\n".join((f"<!-- bench:{name} -->", *lines, "<!-- /bench -->"))
 
     return _MARKED.sub(table, text)
 
 
-def base_sizes() -> list[str]:
-    """How fast and how big, against whom, on what machine; and how accurate."""
-    file, report = _result("peers-base-*.json")
-    machine, figures = report["environment"], report["figures"]
-    (rows,) = (f["axes"]["bank_rows"] for f in figures if f["target"] == _AUTHORS and _is_p50(f))
-    columns = ("one utterance: 1 s of audio, 16 tokens", "both encoders, ms",
-               f"times as fast as {_FIRST}", "bank search and head, ms", "together, ms",
-               "size, MiB", "peak memory, MiB")  # fmt: skip
-    return [
-        *_table(columns, _peer_rows(figures)),
-        "",
-        f"{machine['cpu']}, {machine['cores']} cores, no GPU; wav2vec2-base, BERT-base and the "
-        f"paper's head with a bank of {rows:,} utterances, which the peers' size and memory are "
-        f"without; random weights (speed does not depend on them). Medians of targets that took "
-        f"turns in one run, but for the authors' graph{_beside(report)}: "
-        f"[the file](benchmarks/results/{file.name}).",
-        "",
-        *_accuracy(),
-    ]
+def base_sizes(allow_noisy: bool) -> list[str]:
+    """How fast, how big, how right, against whom, on what machine; and how accurate."""
+    file, report = _result("peers-base-*.json", allow_noisy)
+    table = summary_table(report, labels_flipped(Bundle.open(DEMO)))
+    return [*_lines(table), f"{_notes(table)} {_link(file)}", "", *_accuracy(allow_noisy)]
 
 
-def _peer_rows(figures: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    (authors_ms,) = _values(figures, _AUTHORS, "p50")
-    first_ms = _encoders_ms(figures, _FIRST)
-    padded_ms = _encoders_ms(figures, _FIRST, _PADDED)
-    authors = f"the {_AUTHORS}: {_FIRST}, text padded to {_PADDED} tokens, a new graph each time"
-    rows = [_peer(authors, padded_ms, first_ms, [authors_ms], [], [])]
-    for target in dict.fromkeys(f["target"] for f in figures if f["target"] != _AUTHORS):
-        head_ms = _values(figures, target, "p50", component="fusion")
-        process = (_values(figures, target, metric) for metric in ("size", "peak_memory"))
-        rows.append(_peer(target, _encoders_ms(figures, target), first_ms, head_ms, *process))
-    return rows
-
-
-def _accuracy() -> list[str]:
+def _accuracy(allow_noisy: bool) -> list[str]:
     """Accuracy of each kind of graph layer, beside what it costs."""
-    file, report = _result("gnn-meld-text-*.json")
-    figures = report["figures"]
-    engines = list(dict.fromkeys(f["target"] for f in figures if _is_p50(f)))
+    file, report = _result("gnn-meld-text-*.json", allow_noisy)
+    figures = report.figures
+    engines = list(dict.fromkeys(f.target for f in figures if f.metric == P50))
+    kinds = list(dict.fromkeys(str(f.axes["gnn"]) for f in figures if f.target == "model"))
 
     def cells(gnn: str) -> tuple[str, ...]:
-        (params,) = _values(figures, "model", "head_parameters", gnn=gnn)
-        (macs,) = _values(figures, "model", "inductive_macs", gnn=gnn)
-        medians = (_values(figures, engine, "p50", gnn=gnn) for engine in engines)
+        def one(target: str, metric: str) -> Figure:
+            wanted = (target, metric, gnn)
+            return next(f for f in figures if (f.target, f.metric, f.axes.get("gnn")) == wanted)
+
         return (
             gnn.upper(),
-            *(_percent(figures, metric, gnn) for metric in ("weighted_f1", "accuracy")),
-            f"{params / 1e6:.2f}",
-            f"{macs / 1e9:.2f}",
-            *(f"{found[0]:.2f}" for found in medians),
+            *(_bounded(one("model", metric)) for metric in ("weighted_f1", "accuracy")),
+            f"{one('model', 'head_parameters').value / 1e6:.2f}",
+            f"{one('model', 'inductive_macs').value / 1e9:.2f}",
+            *(_bounded(one(engine, P50)) for engine in engines),
         )
 
     columns = (
@@ -99,124 +88,78 @@ def _accuracy() -> list[str]:
         *("head, M parameters", "one utterance, G MACs"),
         *(f"{engine}, ms" for engine in engines),
     )
-    kinds = dict.fromkeys(f["axes"]["gnn"] for f in figures if f["target"] == "model")
-    return [
-        *_table(columns, [cells(gnn) for gnn in kinds]),
-        "",
-        "Accuracy: mean ± half its 95 % interval over seeds of the head, on a fine-tuned MiniLM; "
-        "the paper has 59.5 weighted F1 with a fine-tuned BERT-base. ms: bank search and head"
-        f"{_beside(report)}; [the file](benchmarks/results/{file.name}).",
-    ]
+    machine = report.environment
+    notes = (
+        "Accuracy: mean over seeds of the head, on a fine-tuned MiniLM; the paper has 59.5 "
+        "weighted F1 with a fine-tuned BERT-base. ms: bank search and head, medians, on "
+        f"{machine.cpu}, {machine.cores} cores{beside(report)}. ±: how far 95 % intervals reach.",
+    )
+    table = Table(columns, tuple(map(cells, kinds)), notes)
+    return [*_lines(table), f"{_notes(table)} {_link(file)}"]
 
 
-def demo_load() -> list[str]:
+def demo_load(allow_noisy: bool) -> list[str]:
     """What the demo's server does under load."""
-    file, report = _result("load-demo-*.json")
+    file, report = _result("load-demo-*.json", allow_noisy)
+    load = LoadReport.model_validate_json(file.read_bytes())
     rows = [
         (
-            f"{level['kind']}, {_offered(level)}",
-            f"{level['answered_per_s']:.0f}",
-            *(number(round(level["latency"][q], 1)) for q in ("p50_ms", "p95_ms", "p99_ms")),
-            ", ".join(f"{count} {status}" for status, count in level["errors"].items()) or "none",
+            f"{level.kind}, {level.offered:.0f} {_OFFERED[level.kind]}",
+            f"{level.answered_per_s:.0f}",
+            plus_minus(latency.p50_ms, latency.p50_low_ms, latency.p50_high_ms),
+            *(number(round(ms, 1)) for ms in (latency.p95_ms, latency.p99_ms)),
+            ", ".join(f"{count} {status}" for status, count in level.errors.items()) or "none",
         )
-        for level in report["levels"]
-        if level["latency"] is not None
+        for level in load.levels
+        if (latency := level.latency) is not None
     ]
-    machine = report["environment"]
-    return [
-        *_table(("load", "answered/s", "p50 ms", "p95 ms", "p99 ms", "refused"), rows),
-        "",
-        f"The demo's bundle, {machine['cpu']}, {machine['cores']} cores that server and sender "
-        f"share; of streams, answers to chunks of {report['settings']['chunk_ms']} ms; "
-        f"[the file](benchmarks/results/{file.name}).",
-    ]
+    machine = report.environment
+    notes = (
+        f"The demo's bundle, {load.target}, on {machine.cpu}, {machine.cores} cores that server "
+        f"and sender share{beside(report)}; of streams, answers to chunks of "
+        f"{load.settings.chunk_ms} ms. ±: how far 95 % intervals reach.",
+    )
+    columns = ("load", "answered/s", "p50 ms", "p95 ms", "p99 ms", "refused")
+    table = Table(columns, tuple(rows), notes)
+    return [*_lines(table), f"{_notes(table)} {_link(file)}"]
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {"base-sizes": base_sizes, "demo-load": demo_load}
+TABLES: dict[str, Callable[[bool], list[str]]] = {"base-sizes": base_sizes, "demo-load": demo_load}
+_OFFERED = {"closed loop": "at a time", "open loop": "a second", "streams": "at once"}
 
 
-def _result(pattern: str) -> tuple[Path, dict[str, Any]]:
+def _result(pattern: str, allow_noisy: bool) -> tuple[Path, BenchReport]:
     files = sorted(RESULTS.glob(pattern))
     if len(files) != 1:
         raise InputError(f"{RESULTS / pattern}: expected one result, found {len(files)}")
-    return files[0], _json(files[0])
+    report = read_report(files[0])
+    if report.noisy and not allow_noisy:
+        raise InputError(
+            f"{files[0]}: {report.noise}; measure again on a quiet machine, or say --allow-noisy"
+        )
+    return files[0], report
 
 
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def _bounded(figure: Figure) -> str:
+    return plus_minus(figure.value, figure.low, figure.high)
 
 
-def _values(
-    figures: list[dict[str, Any]], target: str, metric: str, **axes: str | int
-) -> list[float]:
-    """Return the values of a target's figures that have these axes."""
-    return [
-        figure["value"]
-        for figure in figures
-        if (figure["target"], figure["metric"]) == (target, metric)
-        and axes.items() <= figure["axes"].items()
-    ]
+def _lines(table: Table) -> list[str]:
+    rule = "|---|" + "---:|" * (len(table.columns) - 1)
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (table.columns, *table.rows))
+    return [first, rule, *others, ""]
 
 
-def _encoders_ms(figures: list[dict[str, Any]], target: str, tokens: int = 16) -> float:
-    (audio_ms,) = _values(figures, target, "p50", component="audio_encoder")
-    (text_ms,) = _values(figures, target, "p50", component="text_encoder", tokens=tokens)
-    return audio_ms + text_ms
+def _notes(table: Table) -> str:
+    return " ".join(table.notes)
 
 
-def _peer(
-    name: str,
-    encoders_ms: float,
-    first_ms: float,
-    head_ms: list[float],
-    size_mib: list[float],
-    memory_mib: list[float],
-) -> tuple[str, ...]:
-    """Return a row; what is not measured is an empty list, and an empty cell."""
-    return (
-        name,
-        f"{encoders_ms:.0f}",
-        f"{first_ms / encoders_ms:.1f}",
-        "".join(map(_ms, head_ms)),
-        *("".join(f"{v:,.0f}" for v in found) for found in
-          ([encoders_ms + ms for ms in head_ms], size_mib, memory_mib)),
-    )  # fmt: skip
-
-
-def _percent(figures: list[dict[str, Any]], metric: str, gnn: str) -> str:
-    (found,) = (f for f in figures if f["metric"] == metric and f["axes"].get("gnn") == gnn)
-    return f"{found['value']:.1f} ± {(found['high'] - found['low']) / 2:.1f}"
-
-
-def _beside(report: dict[str, Any]) -> str:
-    """Say so where the machine was busy with other work."""
-    share = report["other_cpu_share"]
-    if share is None or share <= NOISY_SHARE:
-        return ""
-    return f", while other work took {100 * share:.0f} % of the machine"
-
-
-def _is_p50(figure: dict[str, Any]) -> bool:
-    return bool(figure["metric"] == "p50")
-
-
-def _ms(value_ms: float) -> str:
-    return f"{value_ms:,.0f}" if value_ms >= 1000 else number(value_ms)
-
-
-def _offered(level: dict[str, Any]) -> str:
-    offered = f"{level['offered']:.0f}"
-    units = {"closed loop": "at a time", "open loop": "a second", "streams": "at once"}
-    return f"{offered} {units[level['kind']]}"
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    rule = "|---|" + "---:|" * (len(columns) - 1)
-    lines = (columns, *rows)
-    first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
-    return [first, rule, *others]
+def _link(file: Path) -> str:
+    return f"[The file](benchmarks/results/{file.name})."
 
 
 if __name__ == "__main__":
-    write_atomic(README, render(README.read_text(encoding="utf-8")))
+    try:
+        main()
+    except HemogatError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -41,6 +41,7 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     root.attrib.pop("width")  # the page decides; the view box keeps the proportions
     root.attrib.pop("height")
     root.set("role", "img")
+    root.set("style", f"--inches: {figure.get_figwidth():g}")  # so that all texts are of one size
     return ET.tostring(root, encoding="unicode")
 
 

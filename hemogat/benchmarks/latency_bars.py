@@ -55,6 +55,16 @@ def draw_latency_bars(figures: Sequence[Figure]) -> Drawing | None:
     return drawing
 
 
+def bars_title(figures: Sequence[Figure]) -> str:
+    """Return what the bars show: stages of wholes, or one component alone."""
+    medians = [f for f in figures if f.metric == P50 and "component" in f.axes]
+    components = list(dict.fromkeys(str(f.axes["component"]) for f in medians))
+    if END_TO_END in components and len(components) > 1:
+        return "Latency by stage: medians, with the 95 % interval of the whole"
+    name = components[0].replace("_", " ") if components else ""
+    return f"Latency of one component, {name}: medians, with their 95 % intervals"
+
+
 def _all_alike(figures: Sequence[Figure], axis: str) -> bool:
     return len({figure.axes.get(axis) for figure in figures}) == 1
 

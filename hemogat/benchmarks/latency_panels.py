@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from hemogat.benchmarks.figures import END_TO_END, P50, Figure
+from hemogat.benchmarks.picture_axes import log_axis
 
 _WIDTH_IN, _BAR_IN, _PANEL_IN = 7.5, 0.24, 0.75
 _FAR_APART = 30  # times: beyond it a panel's axis is logarithmic
@@ -65,7 +66,8 @@ def _draw(axis: Axes, title: str, panel: Sequence[Figure]) -> None:
     axis.set_title(title, fontsize=9, loc="left")
     axis.set_xlabel("ms", fontsize=8)
     if max(values) > _FAR_APART * min(values):
-        axis.set_xscale("log")
+        log_axis(axis, "x")
+        axis.tick_params(axis="x", labelsize=7)  # they stand close
         axis.set_xlim(left=min(values) / 2)
     else:
         axis.set_xlim(left=0)

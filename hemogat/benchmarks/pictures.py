@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from hemogat.benchmarks.figures import P50, Figure
-from hemogat.benchmarks.latency_bars import draw_latency_bars
+from hemogat.benchmarks.latency_bars import bars_title, draw_latency_bars
 from hemogat.benchmarks.latency_panels import draw_latency_panels
+from hemogat.benchmarks.picture_axes import MARKERS, label_points, log_axis, show_range
+from hemogat.benchmarks.quantities import column_scale
 from hemogat.benchmarks.roofline_picture import draw_roofline
 
 _SIZE_IN = (7.5, 4.2)
-_MARKERS = "osD^vPX*"
+_SMALL_IN = (5.0, 2.8)
 _Axes = dict[str, str | int]
 
 
@@ -29,7 +31,7 @@ class Picture:
 def draw_pictures(figures: Sequence[Figure]) -> list[Picture]:
     """Return every picture that the figures are enough for."""
     kinds: tuple[tuple[str, Callable[[Sequence[Figure]], Drawing | None]], ...] = (
-        ("Latency by stage: medians, with the 95 % interval of the whole", draw_latency_bars),
+        (bars_title(figures), draw_latency_bars),
         ("Latency by component: medians, with their 95 % intervals", draw_latency_panels),
         ("Latency against throughput", _latency_against_throughput),
         ("Cost against accuracy", _cost_against_accuracy),
@@ -58,45 +60,53 @@ def _latency_against_throughput(figures: Sequence[Figure]) -> Drawing | None:
     if not any(len(points) > 1 for points in lines.values()):
         return None
     drawing, axis = _empty("answered per second", "latency, ms", y_log=True)
+    labels = []
     for number, (name, points) in enumerate(lines.items()):
-        points.sort(key=lambda point: point[0].value)
         x = [throughput.value for throughput, _, _ in points]
         for metric, colour in ((1, f"C{2 * number % 10}"), (2, f"C{(2 * number + 1) % 10}")):
             label = f"{name}, {points[0][metric].metric}"
-            style = f"{_MARKERS[number % len(_MARKERS)]}{'-' if number % 2 == 0 else ':'}"
+            style = f"{MARKERS[number % len(MARKERS)]}{'-' if number % 2 == 0 else ':'}"
             axis.plot(x, [p[metric].value for p in points], style, color=colour, label=label)
-        for throughput, _, p95 in points:
-            offered = [str(v) for key, v in throughput.axes.items() if key != "load"]
-            _label(axis, ", ".join(offered), throughput.value, p95.value)
-    axis.margins(0.1)  # room for the labels
-    axis.set_xlim(left=0)
-    axis.legend(fontsize=8)
+        labels += [(rate.value, p95.value, _offered(rate)) for rate, _, p95 in points]
+    show_range(axis, [x for x, _, _ in labels])
+    drawing.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    label_points(drawing, axis, labels)
     return drawing
 
 
+def _offered(figure: Figure) -> str:
+    """Say what was offered: "4 at a time", "50 % of capacity", "20/s"."""
+    axes = figure.axes
+    if "concurrency" in axes:
+        return f"{axes['concurrency']} at a time"
+    return ", ".join(str(value) for name, value in axes.items() if name != "load")
+
+
 def _cost_against_accuracy(figures: Sequence[Figure]) -> Drawing | None:
-    """Draw the accuracy of each target over its multiply-accumulates."""
-    macs = {(f.target, *sorted(f.axes.items())): f for f in figures if f.metric == "macs"}
+    """Draw the accuracy of each target over its multiply-accumulates.
+
+    Those of the head for one node where they are known: the encoders' are the same for all.
+    """
+    metric = "head_macs" if any(f.metric == "head_macs" for f in figures) else "macs"
+    costs = {(f.target, *sorted(f.axes.items())): f for f in figures if f.metric == metric}
     pairs = [
-        (macs[key], figure)
+        (costs[key], figure)
         for figure in figures
         if figure.metric == "accuracy"
-        and (key := (figure.target, *sorted(figure.axes.items()))) in macs
+        and (key := (figure.target, *sorted(figure.axes.items()))) in costs
     ]
     if not pairs:
         return None
-    drawing, axis = _empty("multiply-accumulates, G", "accuracy, %")
+    divisor, unit = column_scale([cost.value for cost, _ in pairs], "MAC")
+    drawing, axis = _empty(f"{metric.replace('_', ' ')}, {unit}", "accuracy, %", size_in=_SMALL_IN)
+    points = []
     for number, (cost, accuracy) in enumerate(pairs):
-        axis.errorbar(
-            cost.value / 1e9,
-            accuracy.value,
-            yerr=_error(accuracy),
-            fmt=_MARKERS[number % len(_MARKERS)],
-            capsize=3,
-        )
-        name = ", ".join(map(str, accuracy.axes.values())) or accuracy.target
-        _label(axis, name, cost.value / 1e9, accuracy.value, across=14)
-    axis.margins(0.15)
+        x, y = cost.value / divisor, accuracy.value
+        marker = MARKERS[number % len(MARKERS)]
+        axis.errorbar(x, y, yerr=_error(accuracy), fmt=marker, capsize=3)
+        points.append((x, y, ", ".join(map(str, accuracy.axes.values())) or accuracy.target))
+    axis.margins(0.25, 0.2)
+    label_points(drawing, axis, points)
     return drawing
 
 
@@ -123,7 +133,7 @@ def _bank_scaling(figures: Sequence[Figure]) -> Drawing | None:
             [_rows(figure) for figure in points],
             [figure.value for figure in points],
             yerr=[[_error(f)[side][0] for f in points] for side in (0, 1)],
-            fmt=f"{_MARKERS[number % len(_MARKERS)]}-",
+            fmt=f"{MARKERS[number % len(MARKERS)]}-",
             capsize=3,
             label=name,
         )
@@ -143,18 +153,17 @@ def _names(figures: Sequence[Figure]) -> list[str]:
     return list(dict.fromkeys(name for figure in figures for name in figure.axes))
 
 
-def _empty(x: str, y: str, *, y_log: bool = False) -> tuple[Drawing, Axes]:
-    drawing = Drawing(figsize=_SIZE_IN, layout="constrained")
+def _empty(
+    x: str, y: str, *, y_log: bool = False, size_in: tuple[float, float] = _SIZE_IN
+) -> tuple[Drawing, Axes]:
+    drawing = Drawing(figsize=size_in, layout="constrained")
     axis = drawing.add_subplot()
-    axis.set(xlabel=x, ylabel=y, yscale="log" if y_log else "linear")
+    axis.set(xlabel=x, ylabel=y)
+    if y_log:
+        log_axis(axis, "y")
     axis.grid(visible=True, which="major", color="0.9")
     axis.set_axisbelow(True)
     return drawing, axis
-
-
-def _label(axis: Axes, text: str, x: float, y: float, *, across: float = 0.0) -> None:
-    """Write beside a point: above it, and ``across`` dots to the right."""
-    axis.annotate(text, (x, y), (across, 6), textcoords="offset points", ha="center", fontsize=7)
 
 
 def _name(figure: Figure, *without: str) -> str:

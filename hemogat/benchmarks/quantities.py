@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hemogat.benchmarks.figures import Figure, Unit
@@ -43,3 +44,26 @@ def interval(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"{number(figure.low)} to {number(figure.high)}"
+
+
+def plus_minus(value: float, low: float | None, high: float | None) -> str:
+    """Return a number and how far its interval reaches to the wider side: "155 ± 3".
+
+    Both to the first digit of the latter, to two where the first is a 1; to three digits where
+    there is no interval.
+    """
+    if low is None or high is None:
+        return _grouped(value, number(value))
+    half = max(value - low, high - value)
+    if half <= 0:
+        return _grouped(value, number(value))
+    decimals = max(0, -math.floor(math.log10(half)))
+    if half * 10**decimals >= 9.5:  # it is rounded to one digit more
+        decimals = max(0, decimals - 1)
+    if half * 10**decimals < 1.95:  # one digit would be half as much again, or a third less
+        decimals += 1
+    return f"{value:,.{decimals}f} ± {half:,.{decimals}f}"
+
+
+def _grouped(value: float, plain: str) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else plain

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 from hemogat.benchmarks.figure_tables import FigureTable, figure_tables
 from hemogat.benchmarks.report import BenchReport, flat_settings, told
+from hemogat.benchmarks.summary_table import PEERS, Table, summary_table
 from hemogat.files import write_atomic
 from hemogat.optional import require
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _EXTRA = "train"
+# What a reader asks first: against whom, how fast, how accurate, at what cost, under which load.
+_ORDER = (PEERS, "engines", "side-by-side", "latency", "gnn", "cost", "load")
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,24 @@ class _Picture:
 class _Section:
     title: str
     report: BenchReport
-    conditions: list[str]
+    notes: tuple[str, ...]
+    software: str
     pictures: list[_Picture]
     tables: list[FigureTable]
     settings: dict[str, str]
 
 
-def render_page(reports: Sequence[BenchReport], title: str | None = None) -> str:
-    """Return the page: of each report its conditions, pictures, tables and settings.
+def render_page(
+    reports: Sequence[BenchReport],
+    title: str | None = None,
+    flips: Mapping[str, str] | None = None,
+) -> str:
+    """Return the page: a summary, and of each report its conditions, pictures, tables and settings.
 
     Args:
-        reports: at least one.
+        reports: at least one; on the page they stand by kind.
         title: default: that of the first report.
+        flips: for the summary, by engine and precision: labels that differ from torch's, in words.
 
     Raises:
         IncompleteError: what draws and renders is not installed.
@@ -48,22 +57,43 @@ def render_page(reports: Sequence[BenchReport], title: str | None = None) -> str
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    reports = sorted(reports, key=_place)
     titles = distinct_titles(reports)
     sections = [
         _section(report, told_apart, f"report-{n}")
         for n, (report, told_apart) in enumerate(zip(reports, titles, strict=True), 1)
     ]
-    page: str = template.render(title=title or reports[0].title, sections=sections)
+    page: str = template.render(
+        title=title or reports[0].title,
+        sections=sections,
+        machines=list(dict.fromkeys(report.environment.lines()[0] for report in reports)),
+        summary=_summary(reports, flips or {}),
+    )
     return page + "\n"
 
 
-def write_page(reports: Sequence[BenchReport], path: Path, title: str | None = None) -> None:
+def write_page(
+    reports: Sequence[BenchReport],
+    path: Path,
+    title: str | None = None,
+    flips: Mapping[str, str] | None = None,
+) -> None:
     """Write :func:`render_page`'s page.
 
     Raises:
         IncompleteError: what draws and renders is not installed.
     """
-    write_atomic(path, render_page(reports, title))
+    write_atomic(path, render_page(reports, title, flips))
+
+
+def _place(report: BenchReport) -> int:
+    return _ORDER.index(report.kind) if report.kind in _ORDER else len(_ORDER)
+
+
+def _summary(reports: Sequence[BenchReport], flips: Mapping[str, str]) -> Table | None:
+    """Return the first table of the first report of peers; a page of one report needs none."""
+    peers = [report for report in reports if report.kind == PEERS]
+    return summary_table(peers[0], flips) if peers and len(reports) > 1 else None
 
 
 def distinct_titles(reports: Sequence[BenchReport]) -> list[str]:
@@ -108,12 +138,12 @@ def _section(report: BenchReport, title: str, name: str) -> _Section:
     for number, picture in enumerate(draw_pictures(report.figures), 1):
         svg = inline_svg(picture.drawing, f"{name}-picture-{number}", picture.title)
         pictures.append(_Picture(picture.title, Markup(svg)))
-    conditions = report.conditions()
     settings = {name: told(value) for name, value in flat_settings(report.settings).items()}
     return _Section(
         title,
         report,
-        conditions[:-1] if report.noisy else conditions,  # a warning stands by itself
+        report.notes,
+        report.environment.lines()[1],
         pictures,
         figure_tables(report.figures),
         settings,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from hemogat.benchmarks.picture_axes import label_points, log_axis, show_range
 from hemogat.benchmarks.serving_load_report import LoadKind, LoadLevel, LoadReport
 
 _SIZE_IN = (7.5, 4.5)
@@ -29,23 +30,23 @@ def draw_load(report: LoadReport, path: Path) -> None:
                 color=colour,
                 label=f"{kind}, {quantile}",
             )
-        for level in levels:
-            above = (level.answered_per_s, _latency_ms(level, "p95"))
-            axis.annotate(
-                level.name, above, (0, 6), textcoords="offset points", ha="center", fontsize=7
-            )
     in_process = max(report.comparison.in_process_per_s)
     axis.axvline(in_process, color="0.6", linewidth=1, label="in process, batched")
     axis.set(
         xlabel="utterances answered per second",
         ylabel="latency of the answered, ms",
-        yscale="log",
         title=f"{report.bundle}, {report.target}, {report.environment.cores} cores",
     )
-    axis.set_xlim(0, 1.1 * max(in_process, *(level.answered_per_s for level in drawn)))
-    axis.grid(visible=True, which="both", color="0.9")
-    axis.legend(fontsize=8)
+    log_axis(axis, "y")
+    show_range(axis, [in_process, *(level.answered_per_s for level in drawn)])
+    axis.grid(visible=True, which="major", color="0.9")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    label_points(figure, axis, [_labelled(level) for level in drawn])
     figure.savefig(path, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _labelled(level: LoadLevel) -> tuple[float, float, str]:
+    return level.answered_per_s, _latency_ms(level, "p95"), level.name
 
 
 def _latency_ms(level: LoadLevel, quantile: str) -> float:

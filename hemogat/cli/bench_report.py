@@ -22,17 +22,31 @@ def report(
     title: Annotated[
         str | None, typer.Option(help="Heading.", show_default="the first report's")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle whose parity report tells the labels that engines change (summary).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Write one HTML page of reports: conditions, pictures, tables, settings.
+    """Write one HTML page of reports: a summary, pictures, tables, settings.
 
-    The page stands alone: it loads nothing, and prints well.
+    The page stands alone: it loads nothing, and prints well. The summary is
+    there with a report of peers.
     """
     from hemogat.benchmarks.report import read_report
     from hemogat.benchmarks.report_page import write_page
 
     if out.suffix.lower() not in (".html", ".htm"):  # a slip would overwrite a result
         raise ConfigError(f"--out {out}: expected a file name that ends in .html")
-    write_page([read_report(path) for path in results], out, title)
+    flips = None
+    if bundle is not None:
+        from hemogat.runtime.bundle import Bundle
+        from hemogat.runtime.parity_report import labels_flipped
+
+        flips = labels_flipped(Bundle.open(bundle))
+    write_page([read_report(path) for path in results], out, title, flips)
     remark(f"page: {out}")
 
 

@@ -118,3 +118,21 @@ def read_parity(bundle: Bundle) -> ParityFile:
         BundleError: it cannot be read.
     """
     return bundle.read(ParityFile, PARITY_FILE)
+
+
+def labels_flipped(bundle: Bundle) -> dict[str, str]:
+    """Return how many labels differ from torch's, by engine and precision, of those that are known.
+
+    >>> labels_flipped(bundle)
+    {'onnx-fp32': '0 of 400', 'onnx-int8': '1 of 400'}
+
+    Raises:
+        BundleError: the report is missing or cannot be read.
+    """
+    reports = read_parity(bundle).reports
+    judged = {name: report for name, report in reports.items() if report.ungated is None}
+    return {
+        name: f"{report.end_to_end.flips} of {report.utterances}"
+        for name, report in judged.items()
+        if report.rows
+    }

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hemogat.benchmarks.figures import Unit
-from hemogat.benchmarks.quantities import number, quantity
+from hemogat.benchmarks.quantities import number, plus_minus, quantity
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,22 @@ def test_three_digits_and_the_unit(value: float, unit: Unit, text: str) -> None:
 )
 def test_small_numbers_keep_their_digits(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (155.3, 152.5, 157.1, "155 ± 3"),
+        (3.89, 3.85, 3.93, "3.89 ± 0.04"),
+        (7.0, 5.6, 8.0, "7.0 ± 1.4"),
+        (6444.2, 6300, 6500, "6,444 ± 144"),
+        (1.0, 0.04, 1.2, "1.0 ± 1.0"),
+        (2.5, 2.5, 2.5, "2.50"),
+        (6444.2, None, None, "6,444"),
+        (0.512, None, None, "0.512"),
+    ],
+)
+def test_a_number_with_its_interval(
+    value: float, low: float | None, high: float | None, text: str
+) -> None:
+    assert plus_minus(value, low, high) == text

@@ -2,86 +2,148 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import readme_tables
 
+from hemogat.benchmarks.environment import Environment
+from hemogat.benchmarks.figures import Better, Figure, Unit
+from hemogat.benchmarks.report import BenchReport
 from hemogat.errors import InputError
 
 
 def test_the_readme_is_current() -> None:
     text = readme_tables.README.read_text(encoding="utf-8")
-    assert readme_tables.render(text) == text, "run: make bench-readme"
+    assert readme_tables.render(text, allow_noisy=True) == text, "run: make bench-readme"
     marks = re.findall(r"<!-- bench:([a-z-]+) -->", text)
     assert marks
     assert text.count("<!-- /bench -->") == len(marks)
 
 
-def figure(target: str, metric: str, value: float, **axes: str | int) -> dict[str, Any]:
-    low, high = 0.99 * value, 1.01 * value
-    return {
-        "target": target, "metric": metric, "value": value, "low": low, "high": high, "axes": axes
-    }  # fmt: skip
+def figure(
+    target: str, metric: str, unit: Unit, value: float, better: Better = "lower", **axes: str | int
+) -> Figure:
+    low, high = (None, None) if unit == "MiB" else (0.98 * value, 1.01 * value)
+    return Figure(
+        target=target, metric=metric, unit=unit, value=value, low=low, high=high, better=better,
+        axes=axes,
+    )  # fmt: skip
 
 
-def timed(target: str, scale: float) -> list[dict[str, Any]]:
-    """Both encoders: 100 and 40 ms at scale 1, 150 ms with 128 tokens."""
-    return [
-        figure(target, "p50", 100 * scale, component="audio_encoder"),
-        figure(target, "p50", 40 * scale, component="text_encoder", tokens=16),
-        figure(target, "p50", 150 * scale, component="text_encoder", tokens=128),
-        figure(target, "size", 700.4),
-        figure(target, "peak_memory", 1500.2, gnn="gat"),
+def timed(target: str, scale: float, ratio: float | None = None) -> list[Figure]:
+    """Both encoders: 100 and 40 ms at scale 1, 150 ms with 128 tokens.
+
+    ``ratio``: the speed-ups of both, which are not those of the medians.
+    """
+    cases: list[tuple[float, dict[str, str | int]]] = [
+        (100, {"component": "audio_encoder"}),
+        (40, {"component": "text_encoder", "tokens": 16}),
+        (150, {"component": "text_encoder", "tokens": 128}),
     ]
+    found = [figure(target, "p50", "ms", ms * scale, **axes) for ms, axes in cases]
+    if ratio is not None:
+        over = {"over": "transformers eager"}
+        found += [
+            figure(target, "speed_up", "ratio", ratio, "higher", **axes, **over)
+            for _, axes in cases
+        ]
+    size = figure(target, "size", "MiB", 700.4)
+    return [*found, size, figure(target, "peak_memory", "MiB", 1500.2, gnn="gat")]
+
+
+def peers() -> list[Figure]:
+    graph = figure("authors' way", "p50", "ms", 5000, component="fusion", bank_rows=4407)
+    return [
+        *timed("transformers eager", 1),
+        *timed("hemogat onnx-fp32", 0.5, ratio=2.2),
+        figure("hemogat onnx-fp32", "p50", "ms", 3.5, component="fusion"),
+        graph.model_copy(update={"low": None, "high": None}),
+        figure("authors' way", "mean", "ms", 5000, component="fusion", bank_rows=4407),
+    ]
+
+
+def layers() -> list[Figure]:
+    return [
+        figure("model", "weighted_f1", "%", 60.0, gnn="gat"),
+        figure("model", "accuracy", "%", 62.0, gnn="gat"),
+        figure("model", "head_parameters", "count", 5e5, gnn="gat"),
+        figure("model", "inductive_macs", "MAC", 1.5e9, gnn="gat"),
+        figure("onnx-int8", "p50", "ms", 0.512, gnn="gat", component="fusion"),
+    ]
+
+
+def write(folder: Path, name: str, figures: list[Figure], others: float) -> None:
+    report = BenchReport(
+        kind="peers",
+        title=name,
+        created_utc="2026-11-01T12:00:00+00:00",
+        environment=Environment(
+            cpu="Some CPU", cores=2, cpu_flags=(), memory_gib=8, os="Linux", versions={},
+            git_commit=None,
+        ),
+        load_average_before=(0.1, 0.2, 0.3),
+        load_average_after=(0.1, 0.2, 0.3),
+        other_cpu_share=others,
+        settings={},
+        figures=tuple(figures),
+    )  # fmt: skip
+    (folder / f"{name}.json").write_text(report.to_json())
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A results folder with what the tables read, of round numbers."""
-    environment = {"cpu": "Some CPU", "cores": 2}
-    peers = [
-        *timed("transformers eager", 1),
-        *timed("hemogat onnx-fp32", 0.5),
-        figure("hemogat onnx-fp32", "p50", 3.5, component="fusion"),
-        figure("authors' way", "p50", 5000, component="fusion", bank_rows=4407),
-        figure("authors' way", "mean", 5000, component="fusion", bank_rows=4407),
-    ]
-    layers = [
-        figure("model", "weighted_f1", 60.0, gnn="gat"),
-        figure("model", "accuracy", 62.0, gnn="gat"),
-        figure("model", "head_parameters", 5e5, gnn="gat"),
-        figure("model", "inductive_macs", 1.5e9, gnn="gat"),
-        figure("onnx-int8", "p50", 0.512, gnn="gat", component="fusion"),
-    ]
-    for name, figures, others in (
-        ("peers-base-some-cpu-2c", peers, 0.01),
-        ("gnn-meld-text-some-cpu", layers, 0.37),
-    ):
-        report = {"environment": environment, "figures": figures, "other_cpu_share": others}
-        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    write(tmp_path, "peers-base-some-cpu-2c", peers(), 0.01)
+    write(tmp_path, "gnn-meld-text-some-cpu", layers(), 0.0)
     monkeypatch.setattr(readme_tables, "RESULTS", tmp_path)
     return tmp_path
 
 
+MARK = "<!-- bench:base-sizes -->\nold\n<!-- /bench -->"
+
+
 def test_how_fast_how_big_how_accurate_against_whom_on_what(results: Path) -> None:
-    text = readme_tables.render("before\n<!-- bench:base-sizes -->\nold\n<!-- /bench -->\nafter\n")
+    text = readme_tables.render(f"before\n{MARK}\nafter\n")
     assert text.startswith("before\n<!-- bench:base-sizes -->\n| ")
     assert text.endswith("<!-- /bench -->\nafter\n")
     assert "old" not in text
-    assert "a new graph each time | 250 | 0.6 | 5,000 | 5,250 |  |  |" in text
-    assert "| transformers eager | 140 | 1.0 |  |  | 700 | 1,500 |" in text
-    assert "| hemogat onnx-fp32 | 70 | 2.0 | 3.50 | 74 | 700 | 1,500 |" in text
+    first = text[: text.index("\n\n")]
+    assert "| 1 s of audio and 16 tokens, on Some CPU, 2 cores, no GPU |" in first
+    assert "a new graph each time | 100 ± 2 | 1 | 150 ± 3 |  | 5,000 | 5,250 ± 5 |" in first
+    assert "| transformers eager | 100 ± 2 | 1 | 40.0 ± 0.8 | 1 |  |  | 700 | 1,500 |  |" in first
+    # The ratios of each round, not of the medians; the demo's bundle has this engine.
+    ratio = "2.20 ± 0.04"
+    assert (
+        f"| hemogat onnx-fp32 | 50.0 ± 1.0 | {ratio} | 20.0 ± 0.4 | {ratio} | 3.50 ± 0.07" in first
+    )
+    assert "| 73.5 ± 1.5 | 700 | 1,500 | 0 of 400 |" in first
+    assert "their sum, ms" in first
+    assert "not measured as one" in text
     assert "a bank of 4,407 utterances" in text
-    assert "Some CPU, 2 cores" in text
     assert "onnx-int8, ms |" in text
-    assert "| GAT | 60.0 ± 0.6 | 62.0 ± 0.6 | 0.50 | 1.50 | 0.51 |" in text
-    assert text.count("while other work took") == 1
-    assert "ms: bank search and head, while other work took 37 % of the machine;" in text
+    assert "| GAT | 60.0 ± 1.2 | 62.0 ± 1.2 | 0.50 | 1.50 | 0.512 ± 0.010 |" in text
+    assert "while other work" not in text
     assert readme_tables.render(text) == text
+
+
+def test_what_was_measured_end_to_end_is_no_sum(results: Path) -> None:
+    whole = figure("hemogat onnx-fp32", "p50", "ms", 90, component="end_to_end")
+    write(results, "peers-base-some-cpu-2c", [*peers(), whole], 0.01)
+    text = readme_tables.render(MARK)
+    assert "| end to end, ms |" in text
+    assert "| 3.50 ± 0.07 | 90.0 ± 1.8 | 700 |" in text
+    assert "sum" not in text
+
+
+def test_a_busy_machines_results_are_refused_or_marked(results: Path) -> None:
+    write(results, "gnn-meld-text-some-cpu", layers(), 0.37)
+    with pytest.raises(InputError, match=r"gnn-meld-text.*37\.0 %.*--allow-noisy"):
+        readme_tables.render(MARK)
+    text = readme_tables.render(MARK, allow_noisy=True)
+    assert text.count("while other work took") == 1
+    assert "on Some CPU, 2 cores, while other work took 37 % of the machine." in text
 
 
 def test_a_mark_without_a_table_or_a_result_is_refused(results: Path) -> None:

@@ -6,6 +6,8 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.colors
+import matplotlib.image
 import pytest
 
 from hemogat.benchmarks import report_page
@@ -137,7 +139,8 @@ def test_the_page_tells_what_was_measured(page: str, report: BenchReport) -> Non
         report.environment.cpu,
         "taken in turns",
         "WARNING, the machine was busy",
-        "35 (31.5 to 38.5)",
+        "35 ± 4",
+        "Software and settings",
         "rounds.rounds",
         "none",
         "accuracy %",
@@ -170,6 +173,9 @@ def test_components_without_a_whole_are_drawn_side_by_side(report: BenchReport) 
     assert "Latency by stage" not in page
     assert title not in page_of(*peers[:2])  # one target
     assert title not in page_of(*peers, figure("a", "p50", "ms", 9.0, component="end_to_end"))
+    # One component alone is not called a whole's stages.
+    alone = page_of(*(peer for peer in peers if peer.axes["component"] == "text_encoder"))
+    assert "Latency of one component, text encoder: medians" in alone
 
 
 def test_reports_of_one_title_are_told_apart(report: BenchReport) -> None:
@@ -210,20 +216,56 @@ def test_what_is_missing_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_with_peers_the_page_begins_with_the_summary(report: BenchReport) -> None:
+    cases = {"audio_encoder": {}, "text_encoder": {"tokens": 16}}
+    targets = {"transformers eager": 200.0, "hemogat onnx-fp32": 100.0}
+    figures = [
+        figure(target, "p50", "ms", ms, component=component, **axes)
+        for target, ms in targets.items()
+        for component, axes in cases.items()
+    ]
+    figures.append(figure("authors' way", "p50", "ms", 5e3, component="fusion", bank_rows=4407))
+    peers = report.model_copy(update={"kind": "peers", "figures": tuple(figures)})
+    page = render_page([report, peers], flips={"onnx-fp32": "1 of 400"})
+    summary = page[: page.index("<section")]
+    assert "<td>hemogat onnx-fp32</td>" in summary
+    assert '<td class="number">1 of 400</td>' in summary
+    assert "a bank of 4,407 utterances" in summary
+    assert "1 of 400" not in page[len(summary) :]
+
+
+def test_reports_stand_by_what_a_reader_asks_first(report: BenchReport) -> None:
+    def of(kind: str) -> BenchReport:
+        return report.model_copy(update={"kind": kind, "title": kind, "figures": ()})
+
+    page = render_page([of("cost"), of("load"), of("gnn"), of("engines"), of("other")])
+    found = re.findall(r"<h2>(.*?)</h2>", page)
+    assert found == ["engines", "gnn", "cost", "load", "other"]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_browser_shows_and_prints_it(page: str, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(page)
+    printed, shown = tmp_path / "report.pdf", tmp_path / "report.png"
+    for option in (f"--print-to-pdf={printed}", f"--screenshot={shown}"):
+        assert "CONSOLE" not in browse(option, path, tmp_path)  # where it complains of a page
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes()))
+    assert 2 <= pages <= 4  # two small reports with six pictures
+    pixels = matplotlib.image.imread(shown)[..., :3]
+    for drawn in ("#56B4E9", "#fff4e5", "#1a1a1a"):  # bars, the warning, text
+        wanted = matplotlib.colors.to_rgb(drawn)
+        assert (abs(pixels - wanted).max(axis=-1) < 0.01).sum() > 100
+
+
+def browse(option: str, path: Path, profile_in: Path) -> str:
+    """Return what a browser without a window says of a page."""
     assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
-    printed = tmp_path / "report.pdf"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    flags += [f"--user-data-dir={profile_in / option[2:9]}", "--enable-logging=stderr"]
+    command = [CHROMIUM, *flags, "--hide-scrollbars", "--window-size=1200,3000", option]
     done = subprocess.run(
-        [*command, f"--print-to-pdf={printed}", path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
+        [*command, path.as_uri()], capture_output=True, text=True, timeout=100, check=True
     )
-    assert printed.read_bytes().startswith(b"%PDF")
-    assert "CONSOLE" not in done.stderr  # where a browser complains of a page
+    return done.stderr
