@@ -68,6 +68,7 @@ build() {{
     if [[ -f {sums} ]]; then
       sed -i "\\\\|  $name\\$|d" {sums}
       sha256sum "$name" >> {sums}
+      LC_ALL=C sort -k 2 -o {sums} {sums}
     fi
   done
 }}

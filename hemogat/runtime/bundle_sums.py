@@ -6,13 +6,16 @@ Of a bundle, and of the model repository that is generated from one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from hemogat.errors import BundleError
 
 SUMS_FILE = "SHA256SUMS"
 _HASHED_AT_ONCE_BYTES = 2**20
+# Not splitlines(), which takes six other characters for ends of lines.
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
 
 
 def inside(path: str) -> str:
@@ -39,8 +42,12 @@ def sha256_of(path: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write ``SHA256SUMS`` over every file below ``folder``."""
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in _files(folder)]
-    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+    sums = {name: sha256_of(folder / name) for name in _files(folder)}
+    (folder / SUMS_FILE).write_bytes(_serialised(sums))
+
+
+def _serialised(sums: Mapping[str, str]) -> bytes:
+    return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
 
 
 def _files(folder: Path) -> list[str]:
@@ -85,13 +92,15 @@ def verify_files(
 
 def _read_sums(path: Path, again: str) -> dict[str, str]:
     try:
-        # Not splitlines, for which a flipped bit can leave a line end that is another one.
-        *lines, rest = path.read_bytes().decode("utf-8").split("\n")
-        if rest:
-            raise ValueError("its last line is cut off")
-        pairs = [line.split("  ", 1) for line in lines]
-        return {inside(name): digest for digest, name in pairs}
+        content = path.read_bytes()
+        sums = {inside(name): digest for digest, name in _LINE.findall(content.decode())}
     except OSError as error:
         raise BundleError(f"{path}: is missing; copy it or {again}") from error
     except ValueError as error:
         raise BundleError(f"{path}: is not a list of hashes ({error})") from error
+    if not sums or _serialised(sums) != content:  # one list, one way to write it
+        raise BundleError(
+            f"{path}: is not a list of hashes (expected lines of 64 hexadecimal digits, two spaces "
+            f"and a name, sorted by name, each name once); copy it or {again}"
+        )
+    return sums

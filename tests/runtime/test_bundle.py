@@ -11,6 +11,7 @@ import pytest
 
 from hemogat.errors import BundleError
 from hemogat.runtime.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, write_sums
+from hemogat.runtime.bundle_sums import verify_files
 
 Edit = Callable[[Path, Callable[[Any], None]], None]
 
@@ -163,6 +164,45 @@ def test_line_ends_of_the_hashes_that_changed_are_refused(bundle_copy: Path) -> 
 def test_hashes_that_are_none_are_refused(bundle_copy: Path, content: bytes) -> None:
     (bundle_copy / SUMS_FILE).write_bytes(content)
     assert f"{bundle_copy / SUMS_FILE}: is not a list of hashes" in refusal(bundle_copy)
+
+
+def test_a_list_of_hashes_in_another_form_is_refused(bundle_copy: Path) -> None:
+    sums = bundle_copy / SUMS_FILE
+    good = sums.read_bytes()
+    first, second, *rest = good.splitlines(keepends=True)
+    for content in (
+        good[:-1],  # the last line is cut off
+        good.replace(b"\n", b"\x0b"),  # what str.splitlines() takes for an end of a line
+        good.replace(b"\n", b"\r\n"),
+        good.replace(b"  ", b" *"),
+        good + first,
+        first.replace(first[:64], b"0" * 64) + good,  # contradicts the next one
+        b"".join((second, first, *rest)),
+        good[:64].upper() + good[64:],
+        good + b"\n",
+        b"\xef\xbb\xbf" + good,
+        b"",
+    ):
+        sums.write_bytes(content)
+        assert f"{sums}: is not a list of hashes" in refusal(bundle_copy)
+    sums.write_bytes(good)
+    Bundle.open(bundle_copy)
+
+
+def test_every_bit_of_a_list_of_hashes_counts(tmp_path: Path) -> None:
+    for name in ("a", "b/c.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    write_sums(tmp_path)
+    sums = tmp_path / SUMS_FILE
+    good = sums.read_bytes()
+    verify_files(tmp_path, ["a"])
+    for bit in range(8 * len(good)):
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << bit % 8
+        sums.write_bytes(flipped)
+        with pytest.raises(BundleError):
+            verify_files(tmp_path, ["a"])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'"text"', b"[1]"])
