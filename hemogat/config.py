@@ -34,7 +34,7 @@ class AudioConfig(Settings):
     window_samples: Literal[16_000] = 16_000
     min_audio_s: PositiveFloat = 0.025
     max_audio_s: PositiveFloat = 60.0
-    max_audio_bytes: PositiveInt = 64 * 2**20
+    max_audio_bytes: PositiveInt = 32 * 2**20  # 60 s of 48 kHz stereo in float32 are 22 MiB
     max_channels: PositiveInt = 16
     max_rate_hz: PositiveInt = 384_000
 

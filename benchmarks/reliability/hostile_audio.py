@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from functools import cache
 from random import Random
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hemogat.config import AudioConfig
 from reliability.mutation import mutated
 from reliability.parsers import encoded, sounds
 
@@ -65,6 +68,42 @@ def many_chunks(random: Random) -> bytes:
         return b"ID3\4\0\0\0\0\0\0" * count + valid()["mp3"]
     wav = valid()["wav"]
     return wav[:36] + b"junk\0\0\0\0" * count + wav[36:]
+
+
+def at_the_limit(random: Random) -> bytes:
+    """Return a file of as many bytes as are let in, most of which some parser could step over."""
+    kind = random.choice(list(_FILLINGS))
+    head, unit, tail = _FILLINGS[kind]()
+    room = AudioConfig().max_audio_bytes - len(head) - len(tail)
+    return b"".join((head, unit * (room // len(unit)), tail))
+
+
+def _inserted(kind: str, at: int, unit: bytes) -> Callable[[], tuple[bytes, bytes, bytes]]:
+    return lambda: (valid()[kind][:at], unit, valid()[kind][at:])
+
+
+def _flac_blocks() -> tuple[bytes, bytes, bytes]:
+    flac = valid()["flac"]  # its stream information is no longer the last block of metadata
+    return flac[:4] + bytes([flac[4] & 0x7F]) + flac[5:42], b"\1\0\0\0", flac[42:]
+
+
+# Each a valid file's beginning, what is repeated, and the file's end.
+_FILLINGS: dict[str, Callable[[], tuple[bytes, bytes, bytes]]] = {
+    "tags": _inserted("mp3", 0, b"ID3\4\0\0\0\0\0\0"),
+    "chunks": _inserted("wav", 36, b"junk\0\0\0\0"),
+    "blocks": _flac_blocks,
+    "pages": _inserted("ogg-vorbis", 58, b"OggS" + bytes(23)),
+    "marks of pages": _inserted("ogg-vorbis", 58, b"OggS\xff\xff\xff\xff"),
+    "zeros between pages": _inserted("ogg-opus", 47, bytes(16)),
+    "zeros in an MP3": _inserted("mp3", 800, bytes(16)),
+    "samples": lambda: (_wide_open_wav(), b"\0\1", b""),
+}
+
+
+def _wide_open_wav() -> bytes:
+    """Return a WAV header of 16 channels at the fastest rate that leaves its length open."""
+    format_ = struct.pack("<HHIIHH", 1, 16, 384_000, 384_000 * 32, 32, 16)
+    return b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0" + format_ + b"data\xff\xff\xff\xff"
 
 
 @cache

@@ -161,6 +161,7 @@ _KINDS: dict[str, tuple[int, Callable[[Random], Any]]] = {
     "lying header": (14, _of_audio(hostile_audio.lying_header)),
     "samples that are no numbers": (6, _of_audio(hostile_audio.no_numbers)),
     "many chunks": (1, _of_audio(hostile_audio.many_chunks)),
+    "file at the limit of bytes": (1, _of_audio(hostile_audio.at_the_limit)),
     "decompression bomb": (
         1,
         _of_audio(lambda random: random.choice(hostile_audio.bombs())),

@@ -35,6 +35,7 @@ class Outcome:
     duration_s: float = 0.0
     slowest_s: float = 0.0
     slowest_kind: str = ""
+    slowest_valid_s: float = 0.0  # of those who did nothing wrong, while others did
 
     def count(self, hostile: Hostile, answer: Answer, took_s: float) -> None:
         """Take in the answer to one hostile request."""
@@ -46,6 +47,11 @@ class Outcome:
             self._note(f"{hostile.kind}: {answer.status}: {answer.message:.300}")
         elif answer.probabilities is not None and not _are_probabilities(answer.probabilities):
             self._note(f"{hostile.kind}: probabilities {answer.probabilities.tolist()}")
+
+    def count_valid(self, took_s: float) -> None:
+        """Take in the answer to a valid request."""
+        self.valid_requests += 1
+        self.slowest_valid_s = max(self.slowest_valid_s, took_s)
 
     def _note(self, what: str) -> None:
         if len(self.unexpected) < 20:
@@ -97,8 +103,9 @@ def run_hostile(
                 answer = wire.ask(hostile.message)
                 outcome.count(hostile, answer, time.perf_counter() - began_s)
                 if number % valid_every == 0:
-                    outcome.valid_requests += 1
+                    began_s = time.perf_counter()
                     outcome.wrong_after += not _same(wire.ask(question), expected.probabilities)
+                    outcome.count_valid(time.perf_counter() - began_s)
 
         def run(count: int, seed: int) -> Outcome:
             outcome = Outcome()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -18,12 +17,10 @@ import soxr
 from numpy.typing import NDArray
 
 from hemogat.config import AudioConfig
+from hemogat.data.containers import Container, checked_container
 from hemogat.errors import InputError
 
 AudioSource = str | os.PathLike[str] | bytes
-
-Container = Literal["WAV", "FLAC", "OGG", "MP3"]
-EXPECTED = "expected WAV, FLAC, OGG or MP3"
 
 BLOCK_FRAMES = 65_536  # decoded at a time, so that channels multiply one block, not the file
 # Integer samples stored as floats stay below this; the squares of a second of them fit a float32.
@@ -31,9 +28,6 @@ MAX_ABS_SAMPLE = 2.0**31
 SF_COUNT_MAX = 2**63 - 1  # libsndfile's length of a stream that does not state it
 # Encoders that count the MP3 header frame as audio promise one MPEG frame too many.
 MP3_FRAME_SAMPLES = 1152
-# Data sizes of WAV headers written before the length was known: ffmpeg and most services write 0
-# or 0xFFFFFFFF, SoX and eSpeak 0x7FFFF000, arecord 0x80000000.
-STREAMING_SIZES = frozenset({0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF})
 
 
 def decode_audio(
@@ -63,12 +57,7 @@ def decode_audio(
         name = name or os.fspath(source)
         data = _read_file(source, config, name)
     _check_size(len(data), config, name)
-    data = _skip_id3(data)
-    container = _container(data, name)
-    if container == "WAV":
-        data = _settle_wav_size(data, name)
-    elif container == "OGG":
-        _check_last_ogg_page(data, name)
+    container, data = checked_container(data, name)
     samples, rate_hz = _decode_mono(data, container, config, name)
     if rate_hz != config.sample_rate_hz:
         samples = soxr.resample(samples, rate_hz, config.sample_rate_hz, quality="HQ")
@@ -140,65 +129,6 @@ def _check_size(size_bytes: int, config: AudioConfig, name: str) -> None:
             f"{name}: has more than {config.max_audio_bytes} bytes (audio.max_audio_bytes); "
             "cut or compress it"
         )
-
-
-def _skip_id3(data: bytes) -> bytes:
-    """Drop ID3v2 tags, which may stand before any container."""
-    start = 0
-    while data.startswith(b"ID3", start) and len(data) >= start + 10:
-        flags, *digits = data[start + 5 : start + 10]
-        size = 0
-        for digit in digits:  # seven bits each
-            size = size << 7 | digit & 0x7F
-        start += 10 + size + (10 if flags & 0x10 else 0)  # the flag announces a footer
-    return data[start:]
-
-
-def _container(data: bytes, name: str) -> Container:
-    """Tell the container by its first bytes: libsndfile's many other parsers see no data."""
-    if data.startswith(b"RIFF") and data[8:12] == b"WAVE":
-        return "WAV"
-    if data.startswith(b"fLaC"):
-        return "FLAC"
-    if data.startswith(b"OggS"):
-        return "OGG"
-    if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:  # MPEG frame sync
-        return "MP3"
-    raise InputError(f"{name}: is not audio of a known format; {EXPECTED}")
-
-
-def _settle_wav_size(data: bytes, name: str) -> bytes:
-    """Refuse a WAV whose data chunk is not all there; state the size that a stream left open.
-
-    libsndfile reads what there is in the first case, and nothing if a stream says 0.
-    """
-    at = 12
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data[at : at + 4] == b"data":
-            break
-        at += 8 + size + size % 2
-    else:
-        raise InputError(f"{name}: is truncated: this WAV file ends before its samples begin")
-    present = len(data) - at - 8
-    riff_size = int.from_bytes(data[4:8], "little")
-    # A data size of 0 is meant if the file as a whole has the size that its header states.
-    if size in STREAMING_SIZES and (size > 0 or riff_size + 8 != len(data)):
-        return b"".join((data[: at + 4], present.to_bytes(4, "little"), data[at + 8 :]))
-    if size > present:
-        raise InputError(
-            f"{name}: is truncated: its header promises {size} bytes of samples, "
-            f"{present} are there"
-        )
-    return data
-
-
-def _check_last_ogg_page(data: bytes, name: str) -> None:
-    page = data.rfind(b"OggS")
-    header = data[page : page + 27]
-    segments = data[page + 27 : page + 27 + header[26]] if len(header) == 27 else b""
-    if len(header) < 27 or page + 27 + header[26] + sum(segments) > len(data):
-        raise InputError(f"{name}: is truncated: its last OGG page is incomplete")
 
 
 def _decode_mono(

@@ -47,6 +47,8 @@ def server_command(
         "exit-timeout-secs": _EXIT_S,
         "http-restricted-api": closed if http_inference else f"inference,{closed}",
         "grpc-restricted-protocol": closed,
+        # Kept for reuse, a request keeps the memory of the largest file that it ever held.
+        "grpc-infer-allocation-pool-size": "0",
         "metrics-config": "summary_latencies=true",
         "backend-config": f"python,shm-region-prefix-name={shm_prefix}",
     }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hemogat.config import AudioConfig
 from hemogat.data.audio import cut_windows, decode_audio
+from hemogat.data.containers import MAX_FLAC_BLOCKS, MAX_ID3_TAGS, MAX_WAV_CHUNKS
 from hemogat.errors import InputError
 
 CONFIG = AudioConfig()
@@ -433,6 +434,41 @@ def assert_samples_or_refused(data: bytes) -> None:
         assert outcome.dtype == np.float32
         assert 399 <= len(outcome) <= 5 * 16000 + 1
         assert np.isfinite(outcome).all()
+
+
+class TestManyParts:
+    """Files of as many bytes as are let in, of nothing but parts that a decoder steps over."""
+
+    @pytest.mark.parametrize(
+        ("kind", "at", "part", "most", "reason"),
+        [
+            ("MP3", 0, b"ID3\4" + bytes(6), MAX_ID3_TAGS, "more than 64 ID3 tags"),
+            ("WAV", 36, b"junk" + bytes(4), MAX_WAV_CHUNKS - 2, "more than 1000 chunks"),
+            ("OGG", 58, b"OggS" + bytes(23), 49_000, "more than 50000 OGG pages"),
+            ("FLAC", 42, b"\1\0\0\0", MAX_FLAC_BLOCKS - 2, "more than 1000 metadata blocks"),
+        ],
+    )
+    def test_parts(self, kind: str, at: int, part: bytes, most: int, reason: str) -> None:
+        audio = bytearray(encode(tone(16000), 16000, kind, ""))
+        if kind == "FLAC":
+            audio[4] &= 0x7F  # no longer the last block
+        samples = decode_audio(bytes(audio[:at] + part * most + audio[at:]), CONFIG)
+        np.testing.assert_array_equal(
+            samples, decode_audio(encode(tone(16000), 16000, kind, ""), CONFIG)
+        )
+        full = CONFIG.max_audio_bytes - len(audio)
+        assert reason in refusal(bytes(audio[:at] + part * (full // len(part)) + audio[at:]))
+
+    @pytest.mark.parametrize("part", [b"OggS", b"OggS\xff\xff\xff\xff", b"OggS" + b"\xff" * 40])
+    def test_ogg_pages_within_pages(self, part: bytes) -> None:
+        ogg = encode(tone(16000), 16000, "OGG", "VORBIS")
+        full = part * ((CONFIG.max_audio_bytes - len(ogg)) // len(part))
+        assert "OGG pages" in refusal(ogg[:58] + full + ogg[58:])
+
+    def test_a_minute_of_the_usual_fits(self) -> None:
+        frames = 60 * 48_000
+        wav = encode(np.zeros((frames, 2), np.float32), 48_000, "WAV", "FLOAT")
+        assert len(decode_audio(wav, AudioConfig())) == 60 * 16_000
 
 
 class TestHostileBytes:
