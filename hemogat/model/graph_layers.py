@@ -89,7 +89,9 @@ class DenseGATLayer(GraphLayer):
         scores = (senders * self.att_src.unsqueeze(1)).sum(-1)  # [N, K + 1, H]
         own = (self._by_head(states) * self.att_dst).sum(-1)  # [N, H]
         attention = self._attention(scores, own, mask)
-        return self._output(torch.einsum("nkhc,nkh->nhc", senders, attention), attention)
+        # Not an einsum: ONNX Runtime moves all states twice for one.
+        heads = (senders * attention.unsqueeze(3)).sum(dim=1)
+        return self._output(heads, attention)
 
     def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
         """Attend to the neighbours among the nodes and to the node itself."""
