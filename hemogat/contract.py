@@ -15,6 +15,7 @@ Modality = Literal["audio", "text"]
 Engine = Literal["onnx", "openvino", "trt"]  # what executes a graph in process
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 SearchMode = Literal["exact", "int8", "ivf"]  # how a bank outside the fusion graph is searched
+SearchChoice = Literal["auto", "exact", "int8", "ivf"]  # auto: by the bank's size
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
 # Which way messages flow along the edge between a node and one of its neighbours: to the node, or
 # (the authors' code) from it.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hemogat.contract import Engine, Precision, SearchMode
+from hemogat.contract import Engine, Precision, SearchChoice
 
 if TYPE_CHECKING:
     from hemogat.training.evaluation_record import Evaluation
@@ -35,9 +35,10 @@ RunOnOption = Annotated[
     ),
 ]
 SearchOption = Annotated[
-    SearchMode | None,
+    SearchChoice | None,
     typer.Option(
-        help="Search the bank outside the fusion graph; needs a bundle exported with --gather.",
+        help="Search the bank outside the fusion graph, or where its size says so (auto); needs a "
+        "bundle exported with --gather.",
         show_default="inside the graph",
     ),
 ]

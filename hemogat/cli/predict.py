@@ -22,7 +22,7 @@ from hemogat.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from hemogat.contract import Engine, Precision, SearchMode
+    from hemogat.contract import Engine, Precision, SearchChoice
     from hemogat.runtime.pipeline import Pipeline
     from hemogat.runtime.prediction import Prediction
     from hemogat.runtime.prediction_rows import ManifestPredictions
@@ -149,7 +149,7 @@ def _load(
     bundle: Path,
     engine: Engine | None,
     precision: Precision | None,
-    search: SearchMode | None,
+    search: SearchChoice | None,
     device: str | None,
 ) -> Pipeline:
     from hemogat.runtime.pipeline import Pipeline

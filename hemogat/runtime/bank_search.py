@@ -21,9 +21,12 @@ from hemogat.contract import MODALITIES, SearchMode
 from hemogat.errors import ConfigError
 from hemogat.runtime.bank_tensors import Tensors
 
+# Where the bank's size decides. A smaller one is read as fast inside the graph, and waking a thread
+# takes longer than a scan of its rows.
+INSIDE_BELOW_ROWS = 20_000
 APPROXIMATE_FROM_ROWS = 100_000
-_THREADS_FROM_ROWS = 20_000
 _MORE = 8  # times as many, where those did not settle it
+_AT_ONCE = 16_384  # rows that are in memory at once
 _ROUNDING = 1e-5  # of a fp32 dot product of unit vectors, summed in any order
 
 Floats = NDArray[np.float32]
@@ -83,6 +86,7 @@ class ModalitySearch:
 
     def __init__(self, embeddings: Floats, rows: Ints, scan: Scan, k: int) -> None:
         self._embeddings, self._rows, self._scan, self._k = embeddings, rows, scan, k
+        self._lengths = _lengths(embeddings, rows)
 
     def __call__(self, query: Floats) -> tuple[Ints, Floats]:
         """Return rows [k] and cosines [k], best first."""
@@ -92,7 +96,7 @@ class ModalitySearch:
             count = min(count, len(self._rows))
             found = self._scan.candidates(unit, count)
             rows = self._rows[found.columns]
-            cosines = self._score(unit, rows)
+            cosines = self._score(unit, found.columns)
             order = np.lexsort((rows, -cosines))[: self._k]
             if count == len(self._rows) or self._settled(found, cosines[order]):
                 return rows[order], cosines[order]
@@ -104,11 +108,19 @@ class ModalitySearch:
             return True
         return bool(found.scores[-1] + found.error + _ROUNDING < best[-1])
 
-    def _score(self, unit: Floats, rows: Ints) -> Floats:
+    def _score(self, unit: Floats, columns: Ints) -> Floats:
+        near = self._embeddings[self._rows[columns]]
         # Row by row the same sums in the same order, so that equal rows tie exactly.
-        products = normalise(self._embeddings[rows]) * unit
-        cosines: Floats = products.sum(axis=1, dtype=np.float32)
+        cosines: Floats = np.einsum("nd,d->n", near, unit) / self._lengths[columns]
         return cosines
+
+
+def _lengths(embeddings: Floats, rows: Ints) -> Floats:
+    """Return the rows' lengths [R], block by block; of a zero row what it may be divided by."""
+    blocks = (embeddings[rows[n : n + _AT_ONCE]] for n in range(0, len(rows), _AT_ONCE))
+    squares = np.concatenate([np.einsum("nd,nd->n", block, block) for block in blocks])
+    lengths: Floats = np.maximum(np.sqrt(squares), np.float32(1e-12))
+    return lengths
 
 
 def normalise(embeddings: Floats) -> Floats:
@@ -133,16 +145,14 @@ class BankSearch:
         tensors: the bank's file, as :func:`hemogat.runtime.bank_tensors.map_tensors` reads it
         graph: the neighbours that the head reads
         mode: ``exact``: fp32 against all rows; ``int8``: the same answer from 8-bit codes, faster;
-            ``ivf``: approximate, for large banks; None: ``ivf`` from 100,000 rows, else ``int8``
+            ``ivf``: approximate, for large banks
 
     Raises:
         ConfigError: the bank has fewer rows than neighbours are asked for.
         IncompleteError: int8 or ivf without the extra ``search``.
     """
 
-    def __init__(
-        self, tensors: Tensors, graph: GraphConfig, *, mode: SearchMode | None = None
-    ) -> None:
+    def __init__(self, tensors: Tensors, graph: GraphConfig, *, mode: SearchMode) -> None:
         self._searches: list[ModalitySearch | None] = []
         self.scans: dict[str, Scan] = {}
         self._k = (graph.k_audio, graph.k_text)
@@ -158,8 +168,7 @@ class BankSearch:
             scan = _scan(tensors, modality, rows, mode)
             self.scans[modality] = scan
             self._searches.append(ModalitySearch(tensors[modality], rows, scan, k))
-        # Waking a thread takes longer than a scan of few rows.
-        self._large = max(len(tensors[f"{m}_rows"]) for m in MODALITIES) >= _THREADS_FROM_ROWS
+        self._large = max(len(tensors[f"{m}_rows"]) for m in MODALITIES) >= INSIDE_BELOW_ROWS
         self._pool = ThreadPoolExecutor(len(MODALITIES), thread_name_prefix="bank-search")
 
     def __call__(self, audio: Floats, text: Floats, present: NDArray[np.bool_]) -> Neighbours:
@@ -177,14 +186,13 @@ class BankSearch:
         return rows, cosines
 
 
-def _scan(tensors: Tensors, modality: str, rows: Ints, mode: SearchMode | None) -> Scan:
+def _scan(tensors: Tensors, modality: str, rows: Ints, mode: SearchMode) -> Scan:
     if mode == "exact":
         return ExactScan(tensors[f"{modality}_table"])
     from hemogat.runtime.bank_codes import CodeScan, IVFScan
 
-    if mode == "ivf" or (mode is None and len(rows) >= APPROXIMATE_FROM_ROWS):
-        return IVFScan(tensors[modality], rows)
-    return CodeScan(tensors[modality], rows)
+    scan = IVFScan if mode == "ivf" else CodeScan
+    return scan(tensors[modality], rows)
 
 
 def _union(

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from hemogat.contract import Engine, Precision, SearchMode
+from hemogat.contract import Engine, Precision, SearchChoice, SearchMode
 from hemogat.errors import ConfigError
-from hemogat.runtime.bank_search import BankSearch, gather_states
+from hemogat.runtime.bank_search import (
+    APPROXIMATE_FROM_ROWS,
+    INSIDE_BELOW_ROWS,
+    BankSearch,
+    gather_states,
+)
 from hemogat.runtime.bank_tensors import map_tensors
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.engine_session import Arrays, EngineSession
@@ -32,7 +37,7 @@ class GatherSession:
         *,
         engine: Engine = "onnx",
         precision: Precision = "fp32",
-        mode: SearchMode | None = None,
+        mode: SearchMode,
         threads: int | None = None,
         device: str | None = None,
     ) -> None:
@@ -62,21 +67,48 @@ def open_fusion(
     precision: Precision = "fp32",
     threads: int | None = None,
     device: str | None = None,
-    search: SearchMode | None = None,
+    search: SearchChoice | None = None,
 ) -> EngineSession:
     """Load the fusion step: the ``fusion`` graph, or with ``search`` the bank outside a graph.
+
+    ``search``: as :func:`search_outside` takes it.
 
     Raises:
         BundleError: the bundle has no such graph, or the engine cannot load it.
         ConfigError: the engine does not run on ``device``, or not without the bank inside.
         IncompleteError: the engine is not installed, or what ``search`` needs is not.
     """
-    if search is None:
+    mode = search_outside(bundle, engine, precision, search)
+    if mode is None:
         return open_session(
             bundle, "fusion", engine=engine, precision=precision, threads=threads, device=device
         )
+    return GatherSession(
+        bundle, engine=engine, precision=precision, mode=mode, threads=threads, device=device
+    )
+
+
+def search_outside(
+    bundle: Bundle, engine: Engine, precision: Precision, search: SearchChoice | None
+) -> SearchMode | None:
+    """Return how the bank is searched outside the fusion graph; None: the graph searches it.
+
+    ``auto`` goes by the bank's rows: the graph to 20,000, ``int8`` to 100,000, ``ivf`` from there.
+    It stays with the graph where there is nothing else: in TensorRT's plans, in a bundle without
+    ``fusion_gather``, for a head without neighbours.
+
+    Raises:
+        BundleError: a mode is asked for by name, and the bundle has no ``fusion_gather``.
+        ConfigError: a mode is asked for by name, and the engine has the bank inside.
+    """
+    if search == "auto":
+        bank = bundle.manifest.bank
+        if engine == "trt" or bank.gather is None or bank.rows < INSIDE_BELOW_ROWS:
+            return None
+        return "int8" if bank.rows < APPROXIMATE_FROM_ROWS else "ivf"
+    if search is None:
+        return None
     if engine == "trt":
         raise ConfigError(f"search {search}: engine trt has the bank inside its plan; leave it out")
-    return GatherSession(
-        bundle, engine=engine, precision=precision, mode=search, threads=threads, device=device
-    )
+    bundle.gather_path(engine, precision)
+    return search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import overload
 
-from hemogat.contract import MODALITIES, Modality, SearchMode
+from hemogat.contract import MODALITIES, Modality, SearchChoice
 from hemogat.data.audio import AudioSource
 from hemogat.errors import InputError
 from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
@@ -38,7 +38,7 @@ class Pipeline:
         precision: Precision | None = None,
         threads: int | None = None,
         device: str | None = None,
-        search: SearchMode | None = None,
+        search: SearchChoice | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine, self.precision = bundle.select(engine, precision)
@@ -77,7 +77,7 @@ class Pipeline:
         precision: Precision | None = None,
         threads: int | None = None,
         device: str | None = None,
-        search: SearchMode | None = None,
+        search: SearchChoice | None = None,
     ) -> Pipeline:
         """Open, verify and load a bundle.
 
@@ -86,7 +86,7 @@ class Pipeline:
         ``device``: where it runs, as for :func:`hemogat.runtime.sessions.open_graph`; None: the
         CPU, for TensorRT the first GPU.
         ``search``: how the bank is searched, as for
-        :class:`hemogat.runtime.bank_search.BankSearch`; None: inside the fusion graph.
+        :func:`hemogat.runtime.gather_session.open_fusion`; None: inside the fusion graph.
 
         Raises:
             BundleError: missing, altered or of an unknown version, or without such an engine.

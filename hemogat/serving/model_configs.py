@@ -10,6 +10,7 @@ from hemogat import contract
 from hemogat.contract import DTypeName, Engine, GraphSpec, Precision, TensorSpec
 from hemogat.optional import require
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
+from hemogat.runtime.gather_session import search_outside
 from hemogat.serving.settings import (
     ENGINE_OF_BACKEND,
     BatchingSettings,
@@ -64,8 +65,8 @@ def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
         BundleError: the bundle has no such engine and precision, or its bank cannot be searched
             as the settings say.
     """
-    if settings.search is not None:
-        bundle.gather_path(*served_engine(bundle, settings))  # refuse here what could not load
+    # Refuse here what could not load.
+    search_outside(bundle, *served_engine(bundle, settings), settings.search)
     builder = _Builder(bundle, settings)
     entrances = [builder.entry()]
     if "audio" in bundle.manifest.modalities:

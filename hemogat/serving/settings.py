@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from hemogat.config import PositiveInt, Settings, load_settings, parse_settings
-from hemogat.contract import Engine, Precision, SearchMode
+from hemogat.contract import Engine, Precision, SearchChoice
 
 Backend = Literal["python", "onnxruntime", "openvino", "tensorrt"]
 ENGINE_OF_BACKEND: dict[Backend, Engine] = {
@@ -62,7 +62,7 @@ class RepositorySettings(Settings):
     bundle_path: Path | None = None
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
-    search: SearchMode | None = None
+    search: SearchChoice | None = None
     explain: bool = False
     max_in_flight: PositiveInt = 16
     max_waiting: PositiveInt = 256
@@ -200,4 +200,4 @@ class EngineParameters(ModelParameters):
     precision: Precision
     device: str = "cpu"
     threads: PositiveInt | None = None
-    search: SearchMode | None = None  # of the fusion step; None: inside its graph
+    search: SearchChoice | None = None  # of the fusion step; None: inside its graph

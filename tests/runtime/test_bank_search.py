@@ -90,4 +90,4 @@ def test_clusters_are_found_and_recall_is_measured() -> None:
 def test_too_small_a_bank_is_refused() -> None:
     tensors = bank(np.ones((3, 2), "f4"), np.ones((3, 2), "f4"), np.ones((3, 2), np.bool_))
     with pytest.raises(ConfigError, match="k_audio is 4, but the bank has 3 rows with audio"):
-        BankSearch(tensors, GRAPH)
+        BankSearch(tensors, GRAPH, mode="exact")

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from hemogat.contract import Engine
 from hemogat.errors import BundleError, ConfigError
 from hemogat.export.openvino_ir import IR_FILE, compress_weights
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.fusion_inputs import fusion_feeds
-from hemogat.runtime.gather_session import GatherSession, open_fusion
+from hemogat.runtime.gather_session import GatherSession, open_fusion, search_outside
 from hemogat.runtime.sessions import open_session
 from hemogat.training.run_directory import RunDirectory
 
@@ -54,9 +55,32 @@ def test_int8_weights_are_read_where_there_are_some(
 
 def test_a_bundle_without_the_graph_says_how_to_add_it(tiny_bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"has no fusion_gather graph .* --gather"):
-        GatherSession(Bundle.open(tiny_bundle))
+        GatherSession(Bundle.open(tiny_bundle), mode="exact")
 
 
 def test_a_plan_has_its_bank_inside(tiny_gathered_bundle: Path) -> None:
     with pytest.raises(ConfigError, match="search exact: engine trt has the bank inside"):
         open_fusion(Bundle.open(tiny_gathered_bundle), engine="trt", search="exact")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [(19_999, None), (20_000, "int8"), (99_999, "int8"), (100_000, "ivf"), (10**7, "ivf")],
+)
+def test_the_size_of_the_bank_decides(
+    tiny_gathered_bundle: Path, tiny_bundle: Path, rows: int, expected: str | None
+) -> None:
+    def chosen(path: Path, engine: Engine = "onnx") -> str | None:
+        manifest = Bundle.open(path, verify=False).manifest
+        bank = manifest.bank.model_copy(update={"rows": rows})
+        sized = Bundle(path, manifest.model_copy(update={"bank": bank}))
+        return search_outside(sized, engine, "fp32", "auto")
+
+    assert chosen(tiny_gathered_bundle) == expected
+    assert chosen(tiny_gathered_bundle, "trt") is None
+    assert chosen(tiny_bundle) is None  # exported without the graph: nothing else could be done
+
+
+def test_a_small_bank_stays_in_the_graph(tiny_gathered_bundle: Path) -> None:
+    assert not isinstance(open_fusion(Bundle.open(tiny_gathered_bundle), search="auto"),
+                          GatherSession)  # fmt: skip
