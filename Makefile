@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test bench bench-peers bench-page bench-readme lint audit format wheel soak fuzz clean
+.PHONY: demo demo-bundle test bench bench-peers bench-collect bench-page bench-readme lint audit format wheel soak fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -18,14 +18,22 @@ demo-bundle: demo
 	rm -rf export/models/demo
 	cp -r build/demo/bundle export/models/demo
 
-# Suites that need no GPU; each goes on where it was stopped. BENCH_OUT keeps runs apart.
+# Suites that need no GPU, and the peers where `make bench-peers` prepared their environment; each
+# goes on where it was stopped. BENCH_OUT keeps runs apart.
 SUITES := cpu-base paper-table5 bank-scaling serving-load
 BENCH_OUT ?= build/bench
 
 bench: $(VENV)/.dev
+	@started=$$(date +%s); \
 	for suite in $(SUITES); do \
 	  $(BIN)/hemogat bench suite benchmarks/suites/$$suite.yaml --out $(BENCH_OUT)/$$suite || exit 1; \
-	done
+	done; \
+	echo "suites: $$(( ($$(date +%s) - started + 59) / 60 )) minutes"; \
+	if [ -n "$$(ls $(BENCH_OUT)/peers/base/*.json 2>/dev/null)" ]; then echo "peers: done before"; \
+	elif [ -f build/peers/engines.json ]; then \
+	  $(BIN)/python benchmarks/peers/measure.py --out $(BENCH_OUT)/peers/base || exit 1; \
+	else echo "peers: left out, as their environment is not there; make bench-peers prepares it"; fi; \
+	echo "all: $$(( ($$(date +%s) - started + 59) / 60 )) minutes"
 	$(BIN)/hemogat bench report $$(find $(BENCH_OUT) -mindepth 3 -name '*.json' ! -name step.json | sort) \
 	  --title "HemoGAT: measurements" --bundle export/models/demo --out $(BENCH_OUT)/report.html
 
@@ -33,6 +41,10 @@ bench: $(VENV)/.dev
 bench-peers: $(VENV)/.dev
 	$(BIN)/python benchmarks/peers/prepare.py
 	$(BIN)/python benchmarks/peers/measure.py --out $(BENCH_OUT)/peers/base
+
+# What `make bench` measured, into the committed results.
+bench-collect: $(VENV)/.dev
+	$(BIN)/python benchmarks/collect_results.py $(BENCH_OUT)
 
 # One page of all committed reports.
 bench-page: $(VENV)/.dev

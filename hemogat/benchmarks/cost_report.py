@@ -61,6 +61,14 @@ class CostSettings(Settings):
     measured: str | None = None
     rounds: RoundSettings = RoundSettings()
 
+    def conditions_in_name(self) -> tuple[str, ...]:
+        """Return what tells a report's file from those of other settings."""
+        found = [f"{self.nodes} nodes", f"bank {self.bank_rows}"]
+        usual = CostSettings()
+        if (self.windows, self.tokens) != (usual.windows, usual.tokens):
+            found += [f"{self.windows} windows", f"{self.tokens} tokens"]
+        return (*found, *([] if self.threads is None else [f"{self.threads}t"]))
+
 
 class CostReport(BenchReport):
     """What the model costs, here; ``rates`` are this machine's."""
@@ -75,12 +83,13 @@ class CostReport(BenchReport):
 class Sizes:
     """What is counted: encoders, None where a run has none, and the heads behind them.
 
-    ``tokens``: what the totals count the text encoder at.
+    ``tokens``: what the totals count the text encoder at. ``name``: of the run's recipe.
     """
 
     encoders: Encoders | None
     shapes: tuple[HeadShape, ...]
     tokens: int = TOKENS
+    name: str = "base"
 
 
 def base_sizes(bank_rows: int) -> Sizes:
@@ -99,7 +108,8 @@ def run_sizes(path: Path) -> Sizes:
     """
     run = RunDirectory.open(path)
     tokens = min(TOKENS, run.record.recipe.text.max_tokens)
-    return Sizes(encoders_of_run(run), (shape_of_run(run, run.record.heads[FULL]),), tokens)
+    shapes = (shape_of_run(run, run.record.heads[FULL]),)
+    return Sizes(encoders_of_run(run), shapes, tokens, run.record.recipe.name)
 
 
 def measure_cost(

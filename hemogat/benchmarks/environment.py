@@ -27,6 +27,8 @@ _PACKAGES = (
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_PROC_BIND")
 _GOVERNORS = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 _GIT_TIMEOUT_S = 10
+# Results are what comes of the code: those of earlier steps do not change it.
+_MEASURED = (".", ":(exclude)benchmarks/results")
 
 LoadAverage = tuple[float, float, float]
 
@@ -45,8 +47,8 @@ class Environment(Settings):
     ``cores`` are the logical ones that this process may use. ``governor``: how the kernel chooses
     clock rates; None where it does not, as in most virtual machines. ``thread_variables``: those
     of the environment that limit the threads of libraries. ``git_commit`` is that of the checkout
-    that hemogat runs from, ending in ``-dirty`` where files differ from it; None when hemogat is
-    installed.
+    that hemogat runs from, ending in ``-dirty`` where files other than results differ from it;
+    None when hemogat is installed.
     """
 
     cpu: str
@@ -104,14 +106,19 @@ def git_commit(root: Path) -> str | None:
     """Return the commit of the checkout at ``root``; None where there is none or no git."""
     if not (root / ".git").exists():  # a repository that merely holds the installation has no say
         return None
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        found = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=True
-        )
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=True
+    ).stdout.strip()
 
 
 def _governor() -> str | None:

@@ -57,6 +57,13 @@ class GnnSettings(Settings):
     threads: PositiveInt | None = None
     rounds: RoundSettings = RoundSettings()
 
+    def conditions_in_name(self) -> tuple[str, ...]:
+        """Return what tells a report's file from those of other settings."""
+        found = [f"{self.nodes} nodes"]
+        found += [f"bank {' '.join(map(str, self.bank_rows))}"] if self.bank_rows else []
+        found += [f"batch {' '.join(map(str, self.batches))}"] if self.batches != (1,) else []
+        return (*found, *([] if self.threads is None else [f"{self.threads}t"]))
+
 
 class GnnReport(BenchReport):
     """Graph layers side by side."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hemogat.benchmarks.figures import END_TO_END, P50, Figure
+from hemogat.benchmarks.figures import END_TO_END, P50, SPEED_UP, Figure
 from hemogat.benchmarks.quantities import plus_minus
 from hemogat.benchmarks.report import BenchReport
-from hemogat.benchmarks.side_by_side import SPEED_UP
 
 PEERS = "peers"  # the kind of report that it is made of
 FIRST, AUTHORS, OURS = "transformers eager", "authors' way", "hemogat "

@@ -82,8 +82,8 @@ def cost(
     report = measure_cost(sizes, settings, Progress(visible=True))
     tables = (cost_table(report), roofline_table(report))
     if out is not None:
-        name = preset if run is None else "run"
-        remark_written(report, write_tables(report, tables, out, (name,)))
+        conditions = (sizes.name, *settings.conditions_in_name())
+        remark_written(report, write_tables(report, tables, out, conditions))
     if as_json:
         print_json(report.model_dump(mode="json"))
         return

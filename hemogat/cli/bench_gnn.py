@@ -112,7 +112,9 @@ def gnn(
         report = measure_gnn(variants, settings, Path(folder), Progress(visible=True))
     tables = gnn_tables(report)
     if out is not None:
-        remark_written(report, write_tables(report, tables, out, ("runs" if run else "base",)))
+        names = dict.fromkeys(variant.origin for variant in variants) if run else ("base",)
+        conditions = (*names, *settings.conditions_in_name())
+        remark_written(report, write_tables(report, tables, out, conditions))
     if as_json:
         print_json(report.model_dump(mode="json"))
         return

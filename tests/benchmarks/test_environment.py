@@ -74,6 +74,16 @@ def test_a_changed_checkout_says_so(checkout: Path) -> None:
     assert git_commit(checkout) == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
 
+def test_results_of_earlier_steps_do_not_change_the_code(checkout: Path) -> None:
+    result = checkout / "benchmarks" / "results" / "a.json"
+    result.parent.mkdir(parents=True)
+    result.write_text("{}")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "A result")
+    result.write_text("{1}")
+    assert git_commit(checkout) == git(checkout, "rev-parse", "HEAD")
+
+
 def test_a_tag_does_not_stand_for_the_commit(checkout: Path) -> None:
     git(checkout, "tag", "-a", "v1", "-m", "v1")
     assert git_commit(checkout) == git(checkout, "rev-parse", "HEAD")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import collect_results
+import pytest
+import yaml
+from collect_results import collect, outdated
+
+from hemogat.benchmarks.suites import STEP_FILE, Step, StepRecord
+from hemogat.errors import InputError
+
+
+def test_committed_results_are_what_their_suites_measure() -> None:
+    assert outdated(collect_results.RESULTS, collect_results.SUITES) == []
+
+
+def measured(folder: Path, suite: str, report: str, **settings: int) -> None:
+    """Leave what a suite's step leaves."""
+    place = folder / suite / "iemocap"
+    place.mkdir(parents=True, exist_ok=True)
+    step = Step(name="iemocap", command="gnn", settings=settings)
+    record = StepRecord(step=step, report=report, took_s=1.0)
+    (place / STEP_FILE).write_text(record.model_dump_json())
+    for name in (report, report.replace(".json", ".md")):
+        (place / name).write_text(name)
+
+
+def suite(folder: Path, name: str, **settings: int) -> None:
+    step = {"name": "iemocap", "command": "gnn", "settings": settings}
+    (folder / f"{name}.yaml").write_text(
+        yaml.safe_dump({"name": name, "title": name, "steps": [step]})
+    )
+
+
+def test_a_later_run_of_a_step_replaces_its_files(tmp_path: Path) -> None:
+    run, results = tmp_path / "run", tmp_path / "results"
+    results.mkdir()
+    measured(run, "table", "gnn-551.json", nodes=551)
+    measured(run, "other", "gnn-7.json", nodes=7)
+    collect(run, results)
+    assert {path.name for path in results.iterdir()} == {
+        *("gnn-551.json", "gnn-551.md", "gnn-7.json", "gnn-7.md", "suites.json"),
+    }
+    again = tmp_path / "again"
+    measured(again, "table", "gnn-2610.json", nodes=2610)
+    collect(again, results)
+    assert {path.stem for path in results.glob("*.md")} == {"gnn-2610", "gnn-7"}
+
+
+def test_results_of_other_settings_than_the_suites_are_noticed(tmp_path: Path) -> None:
+    run, results, suites = tmp_path / "run", tmp_path / "results", tmp_path / "suites"
+    results.mkdir()
+    suites.mkdir()
+    measured(run, "table", "gnn-551.json", nodes=551)
+    collect(run, results)
+    suite(suites, "table", nodes=551)
+    assert outdated(results, suites) == []
+    suite(suites, "table", nodes=2610)
+    assert outdated(results, suites) == ["gnn-551.json: table measures iemocap otherwise by now"]
+    suite(suites, "table", nodes=551)
+    (results / "gnn-551.json").unlink()
+    assert outdated(results, suites) == ["gnn-551.json: missing"]
+
+
+def test_reports_of_one_name_are_refused(tmp_path: Path) -> None:
+    measured(tmp_path, "table", "gnn.json", nodes=551)
+    measured(tmp_path, "other", "gnn.json", nodes=7)
+    with pytest.raises(InputError, match=r"both made gnn\.json"):
+        collect(tmp_path, tmp_path)
+    with pytest.raises(InputError, match="expected what suites measured, found none"):
+        collect(tmp_path / "none", tmp_path)
