@@ -48,6 +48,7 @@ from hemogat.serving.triton_responses import (
     unavailable,
 )
 from hemogat.serving.triton_stream import Chunk, Streams
+from hemogat.serving.warm_up import warm_up_entry, warm_up_streams
 
 
 class InnerModelError(Exception):
@@ -222,7 +223,9 @@ class EntryHost(RequestHost[Sequence[Row]]):
     parameters = EntryParameters
 
     def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
-        self._entry = Entry(bundle, models, self._beside, self._decoding)
+        make = partial(Entry, bundle, beside=self._beside, decoding=self._decoding)
+        warm_up_entry(bundle, make)
+        self._entry = make(models)
 
     def _read(self, request: Any) -> Sequence[Row]:
         return rows_of(request)
@@ -238,13 +241,15 @@ class StreamHost(RequestHost[Chunk]):
 
     def _open(self, bundle: Bundle, models: InnerModels, parameters: RequestParameters) -> None:
         assert isinstance(parameters, StreamParameters)
-        self._streams = Streams(
+        make = partial(
+            Streams,
             bundle,
-            models,
-            self._decoding,
+            decoding=self._decoding,
             idle_s=parameters.stream_idle_s,
             max_streams=parameters.max_streams,
         )
+        warm_up_streams(bundle, make)
+        self._streams = make(models)
         # A client may send chunks without waiting for answers, and Triton hands them on so.
         self._lanes = Lanes(self._working)
 
