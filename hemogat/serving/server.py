@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from hemogat.errors import ServerError
 from hemogat.serving.draining import FOLDER_VARIABLE, drain
+from hemogat.serving.inner_token import TOKEN_VARIABLE, new_token
 from hemogat.serving.locate import find_tritonserver
 from hemogat.serving.ports import choose_ports, is_ipv6
 from hemogat.serving.processes import children_of, lives, runs, server_environment
@@ -165,7 +166,11 @@ class TritonServer:
                         http_inference=self._http_inference,
                         shm_prefix=self._shm_prefix,
                     ),
-                    env=server_environment(install) | {FOLDER_VARIABLE: str(drain_folder)},
+                    env={
+                        **server_environment(install),
+                        FOLDER_VARIABLE: str(drain_folder),
+                        TOKEN_VARIABLE: new_token(),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

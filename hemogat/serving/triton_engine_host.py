@@ -9,11 +9,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from hemogat.contract import ENTRY_MODEL, STREAM_MODEL
 from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.sessions import Arrays
+from hemogat.serving.inner_token import inner_token
 from hemogat.serving.settings import EngineParameters
 from hemogat.serving.triton_engine import open_model, run_requests, threads_per_instance
 from hemogat.serving.triton_requests import input_of
-from hemogat.serving.triton_responses import error_response, response_of
+from hemogat.serving.triton_responses import error_response, invalid, response_of
+
+_NOT_FOR_CLIENTS = f"this model answers {ENTRY_MODEL} and {STREAM_MODEL} alone; ask one of them"
 
 
 class EngineHost:
@@ -32,15 +37,30 @@ class EngineHost:
         self._session = open_model(
             bundle, parameters, parameters.threads or threads_per_instance(instances), device
         )
+        self._token = inner_token()
+        self._warm_ups = len(config.get("model_warmup", ()))
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Return one response for each request."""
-        feeds = [{name: input_of(request, name) for name in self._inputs} for request in requests]
+        ours = [request for request in requests if self._is_ours(request)]
+        feeds = [{name: input_of(request, name) for name in self._inputs} for request in ours]
+        results = iter(run_requests(self._session, feeds) if feeds else ())
+        if len(ours) == len(requests):
+            return [self._response(result) for result in results]
         return [
-            error_response(f"{type(result).__name__}: {result}")
-            if isinstance(result, Exception)
-            else response_of({name: result[name] for name in self._outputs})
-            for result in run_requests(self._session, feeds)
+            self._response(next(results)) if request in ours else invalid(_NOT_FOR_CLIENTS)
+            for request in requests
         ]
+
+    def _is_ours(self, request: Any) -> bool:
+        if not self._token or request.correlation_id() == self._token:
+            return True
+        self._warm_ups -= 1  # Triton's come before it lets anybody ask
+        return self._warm_ups >= 0
+
+    def _response(self, result: Arrays | Exception) -> Any:
+        if isinstance(result, Exception):
+            return error_response(f"{type(result).__name__}: {result}")
+        return response_of({name: result[name] for name in self._outputs})

@@ -28,6 +28,7 @@ from hemogat.serving.admission import Admission
 from hemogat.serving.deadlines import Deadlines
 from hemogat.serving.draining import DrainWatch
 from hemogat.serving.inner_models import InnerModels
+from hemogat.serving.inner_token import inner_token
 from hemogat.serving.lanes import Lanes
 from hemogat.serving.model_configs import served_graph
 from hemogat.serving.repository_checks import open_pinned
@@ -91,6 +92,7 @@ class RequestHost(ABC, Generic[RequestT]):
         self._explains = isinstance(parameters, EntryParameters) and parameters.explain
         graphs = (served_graph(g, explain=self._explains) for g in contract.GRAPHS.values())
         self._outputs = {graph.name: [o.name for o in graph.outputs] for graph in graphs}
+        self._token = inner_token()
         bundle = open_pinned(parameters.bundle, parameters.bundle_sums)
         models = InnerModels(
             bundle.manifest,
@@ -208,6 +210,7 @@ class RequestHost(ABC, Generic[RequestT]):
         model = contract.triton_model_name(graph)
         request = pb_utils.InferenceRequest(
             model_name=model,
+            correlation_id=self._token,
             requested_output_names=self._outputs[graph],
             inputs=[pb_utils.Tensor(name, array) for name, array in feeds.items()],
         )

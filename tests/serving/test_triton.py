@@ -210,6 +210,21 @@ def test_generic_clients_get_named_scores(server: TritonServer, pipeline: Pipeli
     assert named == pytest.approx(pipeline(text="stop that").probabilities, abs=1e-5)
 
 
+def test_the_networks_answer_our_own_models_alone(
+    server: TritonServer, client: Client, pipeline: Pipeline
+) -> None:
+    triton = grpc.InferenceServerClient(server.grpc_url)
+    windows = grpc.InferInput("windows", [1, 16_000], "FP32")
+    windows.set_data_from_numpy(np.zeros((1, 16_000), np.float32))
+    for guess in (0, 1, 2**62 + 1):
+        with pytest.raises(Exception, match="answers hemogat and hemogat_stream alone"):
+            triton.infer(
+                "hemogat_audio_encoder", [windows], sequence_id=guess, sequence_start=bool(guess)
+            )
+    triton.close()
+    assert_same(client.predict(text="stop that"), pipeline(text="stop that"))
+
+
 def test_the_version_is_what_the_server_says(client: Client, server: TritonServer) -> None:
     assert client.server_version() == server.server_version()
 
