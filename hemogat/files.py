@@ -93,6 +93,14 @@ def move_into_place(filled: Path, path: Path, *, replace_if_has: str | None = No
     _swap_in(filled, path.absolute())
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder under another, hidden name, so that no crash leaves a part of it."""
+    hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    os.rename(path, hidden / path.name)
+    sync(path.parent)
+    shutil.rmtree(hidden)
+
+
 def replace_synced(temporary: Path, path: Path) -> None:
     """Rename a file that some library wrote to ``path``, its content on the disk first."""
     sync(temporary)

@@ -8,6 +8,7 @@ a run that was interrupted ends with the same weights as one that was not.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -24,7 +25,13 @@ from pydantic import ValidationError
 from hemogat.config import Recipe, Settings
 from hemogat.contract import MODALITIES
 from hemogat.errors import BundleError, HemogatError, InputError
-from hemogat.files import check_replaceable, move_into_place, write_atomic
+from hemogat.files import (
+    check_replaceable,
+    folder_written_whole,
+    move_into_place,
+    remove_folder,
+    write_atomic,
+)
 from hemogat.training.loop import StageFiles
 from hemogat.training.run_directory import RECORD_FILE
 
@@ -75,6 +82,10 @@ class PartialRun:
         """Drop the checkpoint of a stage whose result is stored."""
         (self.folder / _UNFINISHED / f"{stage}.pt").unlink(missing_ok=True)
 
+    def is_filled(self) -> bool:
+        """Whether all is made, and only its place is missing: its record is its last file."""
+        return (self.folder / RECORD_FILE).is_file()
+
     def holds_work(self) -> bool:
         """Whether anything is in there that took long to make."""
         made = (_UNFINISHED, *(f"{modality}_encoder" for modality in MODALITIES))
@@ -114,6 +125,7 @@ def partial_run(
     check_replaceable(out, replace_if_has=RECORD_FILE)
     folder = partial_path(out)
     if accelerator.is_main_process:
+        _settle_last_move(folder, out, existing)
         _open(folder, origin, existing)
     accelerator.wait_for_everyone()
     partial = PartialRun(folder, accelerator, checkpoint_every_s)
@@ -121,14 +133,27 @@ def partial_run(
         yield partial
     except HemogatError:
         if accelerator.is_main_process and not partial.holds_work():
-            shutil.rmtree(folder)
+            remove_folder(folder)
         raise
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-        (folder / ORIGIN_FILE).unlink()
         move_into_place(folder, out, replace_if_has=RECORD_FILE)
+        # Not before: without it, what a crash leaves would be nobody's.
+        (out / ORIGIN_FILE).unlink()
     accelerator.wait_for_everyone()
+
+
+def _settle_last_move(folder: Path, out: Path, existing: Existing) -> None:
+    """Do what a crash kept from being done after ``folder`` had become ``out``."""
+    if not (out / ORIGIN_FILE).is_file():
+        return
+    if folder.is_dir() and not (folder / ORIGIN_FILE).is_file():
+        remove_folder(folder)  # the run that stood there before and changed places with it
+    if existing == "resume" and not folder.exists():
+        os.rename(out, folder)  # it is compared with what is asked for, and moved again
+    else:
+        (out / ORIGIN_FILE).unlink()
 
 
 def _open(folder: Path, origin: Origin, existing: Existing) -> None:
@@ -150,9 +175,9 @@ def _open(folder: Path, origin: Origin, existing: Existing) -> None:
         _check_same(folder / ORIGIN_FILE, origin)
         return
     if stands:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / ORIGIN_FILE, origin.model_dump_json(indent=1) + "\n")
+        remove_folder(folder)
+    with folder_written_whole(folder) as new:  # never there without its origin
+        write_atomic(new / ORIGIN_FILE, origin.model_dump_json(indent=1) + "\n")
 
 
 def _check_same(path: Path, origin: Origin) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from hemogat.config import HeadConfig, Recipe, Settings, first_problem
 from hemogat.data.manifest import Split
 from hemogat.errors import BundleError
-from hemogat.files import replace_synced
+from hemogat.files import replace_synced, write_atomic
 from hemogat.model.bank import Embeddings
 from hemogat.model.encoders import (
     AudioEncoder,
@@ -147,9 +147,7 @@ def save_features(folder: Path, embeddings: Embeddings) -> None:
         "text": embeddings.text.contiguous(),
         "present": embeddings.present.contiguous(),
     }
-    path = folder / "features.safetensors"
-    with writing(path):
-        save_file(tensors, path)
+    _save(tensors, folder / "features.safetensors")
 
 
 def save_head(
@@ -160,9 +158,15 @@ def save_head(
     path.parent.mkdir(exist_ok=True)
     state = {key: value.contiguous() for key, value in head.state_dict().items()}
     metadata = None if validation_f1 is None else {_VALIDATION_F1: repr(validation_f1)}
+    _save(state, path, metadata)
+
+
+def _save(
+    tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
     temporary = path.with_suffix(".new")
     with writing(temporary):
-        save_file(state, temporary, metadata)
+        save_file(tensors, temporary, metadata)
     replace_synced(temporary, path)
 
 
@@ -183,7 +187,7 @@ def validation_f1(folder: Path, name: str, seed: int) -> float:
 def save_record(folder: Path, record: RunRecord) -> None:
     """Write ``run.json``, the last file of a run."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+    write_atomic(folder / RECORD_FILE, text + "\n")
 
 
 def head_path(folder: Path, name: str, seed: int) -> Path:

@@ -76,7 +76,8 @@ def train(
     accelerator = make_accelerator()
     origin = Origin.of(recipe, manifest, skip_bad)
     with partial_run(out, origin, existing, accelerator, checkpoint_every_s) as partial:
-        _fill(recipe, corpus, partial, skip_bad, cache, progress)
+        if not partial.is_filled():
+            _fill(recipe, corpus, partial, skip_bad, cache, progress)
     return RunDirectory.open(out)
 
 

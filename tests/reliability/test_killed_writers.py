@@ -5,17 +5,20 @@ Training under Ctrl-C: tests/cli/test_train.py, tests/training/test_partial_run.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from hemogat.config import Recipe
 from hemogat.runtime.bundle import Bundle
 
 # Replaces the bundle at argv[2] by copies of the one at argv[1], as an export does at its end.
@@ -32,6 +35,25 @@ while True:
         shutil.copytree(source, folder, dirs_exist_ok=True)
         write_sums(folder)
 """
+# Trains in a child process for each line that it reads, "resume" or "refuse", and says its id: the
+# libraries are loaded once.
+TRAIN = """
+import os, sys
+from pathlib import Path
+from hemogat.config import Recipe
+from hemogat.training.train import train
+
+recipe, manifest, out = Recipe.model_validate_json(sys.argv[1]), *map(Path, sys.argv[2:])
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        train(recipe, manifest, out, existing=line.strip(), checkpoint_every_s=0)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+ROUNDS = 4  # of training that is killed
 RUN = "from hemogat.cli.main import run; run()"
 
 
@@ -50,6 +72,48 @@ def test_a_bundle_that_is_replaced_is_there_whole_at_any_time(
         Bundle.open(target)
     for hidden in target.parent.iterdir():  # what the killed ones were at work on
         assert hidden == target or hidden.name.startswith(".bundle.")
+
+
+@pytest.mark.slow
+def test_training_that_is_killed_at_random_ends_with_the_same_bits(
+    tiny_run: Path, tiny_recipe: Recipe, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    random = Random(0)
+    out, partial = tmp_path / "run", tmp_path / "run.partial"
+    command = [sys.executable, "-c", TRAIN, tiny_recipe.model_dump_json(), str(tiny_manifest)]
+    with subprocess.Popen(
+        [*command, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        killed = 0
+        for number in range(50):
+            process.stdin.write("resume\n" if partial.exists() else "refuse\n")
+            process.stdin.flush()
+            child = int(process.stdout.readline())
+            if number < ROUNDS:
+                time.sleep(random.uniform(0, 0.6))
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            code = int(process.stdout.readline())
+            killed += code == -signal.SIGKILL
+            assert code in (0, -signal.SIGKILL)
+            if out.exists() and not partial.exists():
+                break
+        process.stdin.close()
+    assert killed > 0
+    assert content(out) == content(tiny_run)
+    for hidden in tmp_path.iterdir():
+        assert hidden == out or hidden.name.startswith(".run.")
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """Return all that a run is made of; its record holds the time, its logs the process."""
+    files = [path for path in run.rglob("*") if path.is_file() and "logs" not in path.parts]
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in files if path.name != "run.json"
+    }
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hemogat.config import Recipe
 from hemogat.errors import ConfigError, InputError
 from hemogat.progress import Progress, Stage
-from hemogat.training.partial_run import Existing, Origin, partial_path, partial_run
+from hemogat.training.partial_run import ORIGIN_FILE, Existing, Origin, partial_path, partial_run
 from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import RECORD_FILE, RunDirectory
 from hemogat.training.train import train
@@ -151,6 +152,33 @@ def test_what_took_long_is_kept(
     enter(tmp_path / "run", origin, "resume", KeyboardInterrupt)
     with partial_run(tmp_path / "run", origin, "restart", make_accelerator(), 0) as partial:
         assert not partial.holds_work()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_finished_run_that_a_crash_kept_from_its_place_is_moved_there(
+    origin: Origin,
+    tiny_run: Path,
+    tiny_recipe: Recipe,
+    tiny_manifest: Path,
+    tmp_path: Path,
+    moved: bool,
+    replaces: bool,
+) -> None:
+    """Stopped before or behind the rename; the run before it may have changed places with it."""
+    out, partial = tmp_path / "run", tmp_path / "run.partial"
+    shutil.copytree(tiny_run, out if moved else partial)
+    ((out if moved else partial) / ORIGIN_FILE).write_text(origin.model_dump_json())
+    if replaces:
+        before = partial if moved else out
+        before.mkdir()
+        (before / (RECORD_FILE if not moved else "half")).write_text("an old run")
+    progress = Interrupting("", 0)
+    train(tiny_recipe, tiny_manifest, out, progress, existing="resume")
+    assert progress.titles == []  # nothing was made again
+    assert weights(out) == weights(tiny_run)
+    assert (out / RECORD_FILE).read_bytes() == (tiny_run / RECORD_FILE).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
