@@ -64,6 +64,7 @@ def _table(rows: Sequence[_Row]) -> FigureTable:
     axes = [n for n in dict.fromkeys(n for f in first for n in f.axes) if n != _OVER]
     common = [name for name in axes if len({figure.axes.get(name) for figure in first}) == 1]
     varying = [name for name in axes if name not in common]
+    common.sort(key=lambda name: name != _COMPONENT)  # that first
     told = [_told(name, first[0].axes[name]) for name in common]
     bases = {str(f.axes[_OVER]) for row in rows for f in row.values() if _OVER in f.axes}
     told += [f"ratios over {', '.join(sorted(bases))}"] if bases else []

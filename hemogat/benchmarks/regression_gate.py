@@ -6,8 +6,11 @@ from hemogat.benchmarks.figures import RELATIVE, SPEED_UP, Figure, Unit
 from hemogat.benchmarks.report_comparison import FigureChange, ReportComparison
 from hemogat.config import Settings
 
-# Ratios of times taken in turns: what drifts on a machine hits both, so they hold elsewhere too.
-PAIRED = (SPEED_UP, RELATIVE)
+# Ratios of times taken in turns: what drifts hits both. One over another target holds on other
+# machines too, one over the reference workload on the same.
+_PAIRED = (SPEED_UP, RELATIVE)
+# Whether there are some depends on how many rounds were taken, or on whether any was refused.
+_MAY_BE_MISSING = ("p90", "p95", "p99", "refused_p50", "refused_p95")
 # Shares of utterances or requests do not depend on how fast the machine is; times and rates do.
 _SHARES: tuple[Unit, ...] = ("%", "points")
 _MEMORY: Unit = "MiB"
@@ -16,7 +19,8 @@ _MEMORY: Unit = "MiB"
 class Gate(Settings):
     """What fails a report, and what was not looked at.
 
-    ``missing``: figures that the earlier report has and the later one lacks.
+    ``missing``: figures that the earlier report has and the later one lacks, but for those that
+    depend on how many rounds were taken.
     ``left_out``: figures that do not count here; ``reason`` says why.
     """
 
@@ -56,17 +60,18 @@ def gate(found: ReportComparison) -> Gate:
     Times, rates and memory of another machine, and times taken beside other work, count only where
     there are no such ratios.
     """
-    paired = any(change.before.metric in PAIRED for change in found.changes)
+    holding = _PAIRED if found.same_machine else (SPEED_UP,)
+    paired = any(change.before.metric in holding for change in found.changes)
 
     def counts(figure: Figure) -> bool:
-        if figure.exact or figure.metric in PAIRED or figure.unit in _SHARES or not paired:
+        if figure.exact or figure.metric in holding or figure.unit in _SHARES or not paired:
             return True
         return found.same_machine and (found.quiet or figure.unit == _MEMORY)
 
     worse = [c for c in found.with_verdict("worse") if c.worsening > found.tolerated]
     return Gate(
         regressions=tuple(change for change in worse if counts(change.before)),
-        missing=found.only_before,
+        missing=tuple(f for f in found.only_before if f.metric not in _MAY_BE_MISSING),
         left_out=sum(not counts(change.before) for change in found.changes),
         reason="the machine was busy" if found.same_machine else "they are of another machine",
     )

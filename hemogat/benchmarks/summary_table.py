@@ -105,7 +105,8 @@ class _Peers:
 
     def __init__(self, figures: Sequence[Figure]) -> None:
         self._figures = figures
-        self._targets = list(dict.fromkeys(f.target for f in figures if f.target != AUTHORS))
+        encoders = (f.target for f in figures if f.axes.get("component") == _AUDIO)
+        self._targets = list(dict.fromkeys(encoders))
 
     @property
     def bank_rows(self) -> int:

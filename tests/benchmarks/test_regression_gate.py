@@ -99,6 +99,21 @@ def test_a_target_that_is_gone_fails() -> None:
     assert not judged(both[:1], both).failed
 
 
+def test_tails_may_be_missing_as_they_depend_on_the_number_of_rounds() -> None:
+    tails = [plain(metric, "ms", 20) for metric in ("p90", "p95", "p99", "refused_p95")]
+    assert not judged([timed(10.0), *tails], [timed(10.0)]).failed
+
+
+def test_what_is_over_the_reference_workload_counts_on_the_same_machine() -> None:
+    def beside(value: float) -> list[Figure]:
+        found = plain("relative", "ratio", value)
+        bounds = {"low": 0.99 * value, "high": 1.01 * value}
+        return [*ratios(2.0), found.model_copy(update=bounds)]
+
+    assert names(judged(beside(1.0), beside(1.5), other_cpu_share=0.5)) == {"relative"}
+    assert not judged(beside(1.0), beside(1.5), cpu="Other CPU").failed
+
+
 def ratios(speed_up: float, times: float = 1.0) -> list[Figure]:
     ratio = plain("speed_up", "ratio", speed_up, "higher", over="eager")
     bounds = {"low": 0.99 * speed_up, "high": 1.01 * speed_up}
