@@ -131,6 +131,28 @@ class FusionHead(nn.Module):
         nodes = self._with_labels(_nodes(self._project(audio, text, present)), visible_labels)
         return self.gnn.send(nodes, neighbours)
 
+    def classify_last(
+        self,
+        audio: Tensor,
+        text: Tensor,
+        present: Tensor,
+        neighbours: Tensor,
+        count: int,
+        *,
+        visible_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Return the logits [count, labels] that ``forward`` gives the last ``count`` utterances.
+
+        Where the others take their neighbours from each other alone, they are a bank, whose states
+        need not be kept: the quickest way to ask about many utterances once.
+        """
+        projected = self._project(audio, text, present)
+        asked = {name: rows[-count:] for name, rows in projected.items()}
+        if self.gnn is None:
+            return self._logits(asked, None)
+        nodes = self._with_labels(_nodes(projected), visible_labels)
+        return self._logits(asked, self.gnn.refine_last(nodes, neighbours, count))
+
     def forward_gathered(
         self,
         audio: Tensor,
@@ -172,14 +194,18 @@ class FusionHead(nn.Module):
         return sent
 
     def _classify(self, projected: dict[str, Tensor], graph: GraphOutput | None) -> HeadOutput:
-        features = [] if graph is None else [graph.hidden[-1]]
+        if graph is None:
+            return HeadOutput(self._logits(projected, None), None, (), ())
+        logits = self._logits(projected, graph.hidden[-1])
+        return HeadOutput(logits, graph.attention, graph.states, graph.hidden)
+
+    def _logits(self, projected: dict[str, Tensor], refined: Tensor | None) -> Tensor:
+        features = [] if refined is None else [refined]
         if self.cmt is not None:
             used = [projected[m] for m in MODALITIES if m in projected]
             features.append(self.cmt(used[0], used[-1]))  # one modality attends to itself
-        logits = self.mlp(torch.cat(features, dim=1))
-        if graph is None:
-            return HeadOutput(logits, None, (), ())
-        return HeadOutput(logits, graph.attention, graph.states, graph.hidden)
+        logits: Tensor = self.mlp(torch.cat(features, dim=1))
+        return logits
 
     def _project(self, audio: Tensor, text: Tensor, present: Tensor) -> dict[str, Tensor]:
         projected = {}

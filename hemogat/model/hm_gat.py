@@ -99,6 +99,22 @@ class HMGAT(nn.Module):
         before_last = (nodes, *self._refine_inner(nodes, step))[-1]
         return (*sent, self.last.project(before_last, mask))
 
+    def refine_last(self, nodes: Tensor, neighbours: Tensor, count: int) -> Tensor:
+        """Return what ``forward`` makes of the last ``count`` nodes, [count, hidden], no more.
+
+        The neighbours are among ``nodes``.
+        """
+        mask = neighbours != MASKED
+        slots = neighbours.masked_fill(~mask, 0)
+
+        def step(layer: GraphLayer, x: Tensor) -> Tensor:
+            return layer.propagate(x, layer.project(x, mask), slots, mask)[0]
+
+        x = (nodes, *self._refine_inner(nodes, step))[-1]
+        states = self.last.project(x, mask)
+        received = F.embedding(slots[-count:], states)
+        return self.last.aggregate(x[-count:], states[-count:], received, mask[-count:])[0]
+
     def forward_gathered(
         self, nodes: Tensor, mask: Tensor, received: Sequence[Tensor]
     ) -> GraphOutput:

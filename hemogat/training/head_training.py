@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
+from hemogat.model.bank import Embeddings
 from hemogat.model.head import HIDDEN, FusionHead
 from hemogat.model.topk_graph import SearchTable, link_together, search_bank
 from hemogat.progress import Progress
@@ -130,6 +134,8 @@ def train_head(
         optimiser, mode="max", factor=0.1, patience=max(1, config.patience // 2)
     )
 
+    checked = _Validation.of(graphs, used, head_config.modality_dropout)
+
     def train_epoch(_: Epoch) -> float:
         present = _hide_modalities(e.present, head_config.modality_dropout)
         neighbours = graphs.linked_with(used, present)
@@ -150,7 +156,7 @@ def train_head(
             Trainee(head, optimiser, schedule),
             config,
             train_epoch,
-            lambda: _validate(head, graphs, used),
+            lambda: checked.score(head),
             stage,
             files=files,
         )
@@ -180,24 +186,54 @@ def _searching(present: Tensor, flags: _Flags) -> Tensor:
     return torch.where(present.all(dim=1, keepdim=True), kept, present)
 
 
-@torch.no_grad()
-def _validate(head: FusionHead, graphs: HeadGraphs, graph: GraphConfig) -> float:
-    """Return the weighted F1 of what ``InductiveHead`` gives, with every search done before."""
-    bank, e = graphs.train.embeddings, graphs.validation.embeddings
-    states = head.send(
-        bank.audio,
-        bank.text,
-        bank.present,
-        graphs.linked(graph),
-        visible_labels=graphs.train.labels if graph.labels else None,
-    )
-    hidden = head.config.modality_dropout
-    shares = {_BOTH: 1 - hidden} | (dict.fromkeys(_ONE, hidden / 2) if hidden else {})
-    score = 0.0
-    for flags, share in shares.items():
-        present = _searching(e.present, flags)
-        logits = head(e.audio, e.text, present, graphs.found(graph, flags), states).logits
-        predicted = logits.argmax(dim=1).cpu().numpy()
+@dataclass(frozen=True)
+class _Validation:
+    """Bank and validation utterances in one table, linked as serving links them.
+
+    Bank rows come first, then the validation utterances once for each of ``shares``, what they
+    search with: how much its weighted F1 counts.
+    """
+
+    bank: int
+    asked: Embeddings
+    neighbours: Tensor
+    visible_labels: Tensor | None
+    truth: NDArray[np.int64]
+    shares: dict[_Flags, float]
+
+    @classmethod
+    def of(cls, graphs: HeadGraphs, graph: GraphConfig, hidden: float) -> _Validation:
+        """Search for everyone once; ``hidden``: the head's modality dropout."""
+        shares = {_BOTH: 1 - hidden} | (dict.fromkeys(_ONE, hidden / 2) if hidden else {})
+        bank, e = graphs.train.embeddings, graphs.validation.embeddings
+        times = len(shares)
+        asked = Embeddings(
+            torch.cat([bank.audio, e.audio.repeat(times, 1)]),
+            torch.cat([bank.text, e.text.repeat(times, 1)]),
+            torch.cat([bank.present, *(_searching(e.present, flags) for flags in shares)]),
+        )
+        neighbours = [graphs.linked(graph), *(graphs.found(graph, flags) for flags in shares)]
+        visible = None
+        if graph.labels:
+            unknown = graphs.train.labels.new_full((times * len(e),), HIDDEN)
+            visible = torch.cat([graphs.train.labels, unknown])
         truth = graphs.validation.labels.cpu().numpy()
-        score += share * weighted_f1(truth, predicted)
-    return score
+        return cls(len(bank), asked, torch.cat(neighbours), visible, truth, shares)
+
+    @torch.no_grad()
+    def score(self, head: FusionHead) -> float:
+        """Return the weighted F1 of what ``InductiveHead`` gives."""
+        e = self.asked
+        logits = head.classify_last(
+            e.audio,
+            e.text,
+            e.present,
+            self.neighbours,
+            len(e) - self.bank,
+            visible_labels=self.visible_labels,
+        )
+        predicted = logits.argmax(dim=1).cpu().numpy().reshape(len(self.shares), -1)
+        return sum(
+            share * weighted_f1(self.truth, labels)
+            for labels, share in zip(predicted, self.shares.values(), strict=True)
+        )

@@ -198,3 +198,38 @@ def test_graphs_are_searched_once_for_all_heads_and_change_nothing(
     for name, value in heads[0].items():
         assert value.equal(heads[1][name])
         assert value.equal(heads[2][name])
+
+
+@pytest.mark.parametrize("gnn", ["gat", "gcn", "sage"])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(
+    "changes", [{}, {"modules": "no_gnn"}, {"modules": "no_cmt"}, {"modalities": "text"}]
+)
+@pytest.mark.parametrize("labels", [False, True])
+def test_validation_asks_what_is_served(
+    gnn: str, layers: int, changes: dict[str, str], labels: bool
+) -> None:
+    torch.manual_seed(0)
+    settings = {"hidden": 8, "heads": 2, "gnn": gnn, "num_layers": layers} | changes
+    config = HeadConfig.model_validate(settings)
+    graph = GRAPH.model_copy(update={"labels": labels}).used_by(config)
+    head = FusionHead(6, 8, LABELS, config, label_messages=graph.labels).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    bank = freeze_bank(head, TRAIN.embeddings, graph, labels=TRAIN.labels)
+    e = VALIDATION.embeddings
+    checked = head_training._Validation.of(HeadGraphs(TRAIN, VALIDATION), graph, 0.0)
+    asked = checked.asked
+    with torch.no_grad():
+        served = InductiveHead(head, bank, graph).eval()(e.audio, e.text, e.present).logits
+        found = head.classify_last(
+            asked.audio,
+            asked.text,
+            asked.present,
+            checked.neighbours,
+            len(e),
+            visible_labels=checked.visible_labels,
+        )
+    torch.testing.assert_close(found, served, rtol=1e-4, atol=1e-5)
+    expected = weighted_f1(VALIDATION.labels.numpy(), served.argmax(dim=1).numpy())
+    assert checked.score(head) == pytest.approx(expected)
