@@ -7,8 +7,10 @@ Clusters of random embeddings stand for a corpus of IEMOCAP's size. An epoch is 
 validation with neighbours from the training split. ``hemogat``: ``train_head`` as it is.
 ``torch_geometric``: :mod:`geometric_head` with the same optimiser, loop and validation.
 ``torch_geometric_kept``: the same, freed memory kept by the allocator as our training does.
-Each is a process of its own; the first two take turns, the third, which is for comparison, is
-measured in the first round. ``step_wall_s`` is a training step without validation.
+Each is a process of its own that warms up and then waits; in every round each runs one epoch, one
+after the other, so that what else the machine does meets all of them alike. The ratio is taken
+round by round; its interval is Student's over the rounds. ``step_wall_s`` are training steps
+without validation, after the rounds.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from geometric_head import GeometricHead
@@ -37,6 +39,7 @@ from hemogat.model.geometric import edges_of
 from hemogat.model.head import FusionHead
 from hemogat.progress import Progress, Stage
 from hemogat.training.head_training import HeadGraphs, train_head
+from hemogat.training.intervals import estimate
 from hemogat.training.loop import Trainee, train_epochs
 from hemogat.training.memory import keep_freed_memory
 from hemogat.training.metrics import weighted_f1
@@ -48,77 +51,86 @@ NODES, VALIDATION = 4407, 551  # IEMOCAP's splits
 GRAPH, HEAD = GraphConfig(), HeadConfig()
 OURS, KEPT = "hemogat", "torch_geometric_kept"
 SIDES = (OURS, "torch_geometric", KEPT)
-# Timed in each process, after those that warm up: until memory is kept, epochs still get faster.
-EPOCHS = {OURS: 4, "torch_geometric": 2, KEPT: 2}
+# Epochs before those that are timed: until memory is kept, they still get faster.
 WARM_UP = {OURS: 2, "torch_geometric": 1, KEPT: 3}
+STEPS = 2
+EPOCH_KINDS = ("epoch_wall_s", "epoch_cpu_s")
+Go = Callable[[], object]  # waits for one's turn
+Tell = Callable[[dict[str, object]], object]
 
 
-def make_features() -> tuple[Features, Features]:
+def make_features(nodes: int, validation: int) -> tuple[Features, Features]:
     """Draw clustered embeddings that have both modalities, for training and validation."""
     torch.manual_seed(0)
-    rows = NODES + VALIDATION
+    rows = nodes + validation
     cluster = torch.randint(CLUSTERS, (rows,))
     audio, text = (torch.randn(rows, DIM) + torch.randn(CLUSTERS, DIM)[cluster] for _ in range(2))
     labels = torch.randint(LABELS, (rows,))
     e = Embeddings(audio, text, torch.ones(rows, 2, dtype=torch.bool))
-    return Features(e[:NODES], labels[:NODES]), Features(e[NODES:], labels[NODES:])
+    return Features(e[:nodes], labels[:nodes]), Features(e[nodes:], labels[nodes:])
 
 
 class EpochClock(Progress):
-    """Notes when each epoch ended, wall and CPU seconds."""
+    """Times each epoch after the first few, wall and CPU seconds, and waits before each."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm_up: int, go: Go, tell: Tell) -> None:
         super().__init__()
-        self.ended: list[tuple[float, float]] = []
+        self._warm_up, self._go, self._tell = warm_up, go, tell
 
     @contextmanager
     def stage(
         self, title: str, total: int | None = None, *, undisturbed: bool = False
     ) -> Iterator[Stage]:
         """Run a stage whose every step is an epoch."""
-        yield _ClockStage(self.ended)
+        yield _ClockStage(self._warm_up, self._go, self._tell)
 
 
 class _ClockStage(Stage):
-    def __init__(self, ended: list[tuple[float, float]]) -> None:
+    def __init__(self, warm_up: int, go: Go, tell: Tell) -> None:
         super().__init__(None, None)
-        self._ended = ended
+        self._left, self._go, self._tell = warm_up, go, tell
+        self._began = (0.0, 0.0)
 
     def advance(self, steps: int = 1, *, note: str | None = None) -> None:
-        self._ended.append((time.perf_counter(), time.process_time()))
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        self._left -= 1
+        if self._left == 0:
+            self._tell({"ready": True})
+        if self._left < 0:
+            self._tell(
+                {
+                    "epoch_wall_s": round(wall_s - self._began[0], 3),
+                    "epoch_cpu_s": round(cpu_s - self._began[1], 3),
+                }
+            )
+        if self._left <= 0:
+            self._go()
+        self._began = time.perf_counter(), time.process_time()
 
 
-def measure(side: str) -> dict[str, object]:
-    """Time epochs and training steps of one side."""
-    train, validation = make_features()
-    graphs = HeadGraphs(train, validation)
+def work(side: str, nodes: int, validation: int, rounds: int, go: Go, tell: Tell) -> None:
+    """Train one side: tell each epoch's seconds, at the end those of steps."""
+    graphs = HeadGraphs(*make_features(nodes, validation))
     graphs.linked(GRAPH), graphs.found(GRAPH)
-    clock = EpochClock()
-    config = OptimiserConfig(epochs=WARM_UP[side] + EPOCHS[side], learning_rate=1e-3)
+    clock = EpochClock(WARM_UP[side], go, tell)
+    epochs = WARM_UP[side] + rounds
+    config = OptimiserConfig(epochs=epochs, patience=epochs, learning_rate=1e-3)
     torch.manual_seed(1)
     if side == OURS:
+        train, e = graphs.train, graphs.train.embeddings
         head = train_head(
-            OURS, train, validation, LABELS, HEAD, GRAPH, config, clock, graphs=graphs
+            OURS, train, graphs.validation, LABELS, HEAD, GRAPH, config, clock, graphs=graphs
         ).head
-        e, neighbours = train.embeddings, graphs.linked(GRAPH)
+        neighbours = graphs.linked(GRAPH)
         steps = time_steps(
             head, lambda: head(e.audio, e.text, e.present, neighbours).logits, train.labels
         )
-        found: dict[str, object] = {"max_logits_difference": logits_difference(head, graphs)}
-    else:
-        if side == KEPT:
-            keep_freed_memory()
-        model = GeometricHead(DIM, DIM, LABELS, HEAD)
-        steps = train_geometric(model, graphs, config, clock)
-        found = {}
-    wall, cpu = (
-        [
-            round(after[kind] - before[kind], 3)
-            for before, after in pairwise(clock.ended[WARM_UP[side] - 1 :])
-        ]
-        for kind in (0, 1)
-    )
-    return found | {"epoch_wall_s": wall, "epoch_cpu_s": cpu, "step_wall_s": steps}
+        tell({"step_wall_s": steps, "max_logits_difference": logits_difference(head, graphs)})
+        return
+    if side == KEPT:
+        keep_freed_memory()
+    model = GeometricHead(DIM, DIM, LABELS, HEAD)
+    tell({"step_wall_s": train_geometric(model, graphs, config, clock)})
 
 
 def train_geometric(
@@ -139,7 +151,7 @@ def train_geometric(
 
     @torch.no_grad()
     def validate() -> float:
-        logits = model(audio, text, all_edges)[NODES:]
+        logits = model(audio, text, all_edges)[len(e) :]
         return weighted_f1(validation.labels.numpy(), logits.argmax(dim=1).numpy())
 
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode="max")
@@ -162,7 +174,7 @@ def logits_difference(head: FusionHead, graphs: HeadGraphs) -> float:
     e, q = graphs.train.embeddings, graphs.validation.embeddings
     expected = model(
         torch.cat([e.audio, q.audio]), torch.cat([e.text, q.text]), bank_and_queries(graphs)
-    )[NODES:]
+    )[len(e) :]
     states = head.send(e.audio, e.text, e.present, graphs.linked(GRAPH))
     found = head(q.audio, q.text, q.present, graphs.found(GRAPH), states).logits
     return float((found - expected).abs().max())
@@ -173,9 +185,12 @@ def time_steps(model: nn.Module, logits: Callable[[], Tensor], labels: Tensor) -
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     model.train()
     step(optimiser, logits, labels)  # Adam's state is made
-    started_s = time.perf_counter()
-    step(optimiser, logits, labels)
-    return [round(time.perf_counter() - started_s, 3)]
+    seconds = []
+    for _ in range(STEPS):
+        started_s = time.perf_counter()
+        step(optimiser, logits, labels)
+        seconds.append(round(time.perf_counter() - started_s, 3))
+    return seconds
 
 
 def step(optimiser: torch.optim.Optimizer, logits: Callable[[], Tensor], labels: Tensor) -> float:
@@ -188,40 +203,85 @@ def step(optimiser: torch.optim.Optimizer, logits: Callable[[], Tensor], labels:
 
 
 def compare(rounds: int) -> dict[str, object]:
-    """Measure all sides in turn; medians, and how many times as fast ours is."""
-    found: dict[str, list[dict[str, list[float]]]] = {side: [] for side in SIDES}
+    """Have all sides take turns; return every round and :func:`summarise` of them."""
+    command = [sys.executable, __file__, "--rounds", str(rounds), "--side"]
+    workers = {}
+    for side in SIDES:
+        workers[side] = subprocess.Popen(
+            [*command, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        _told(workers[side])  # it is warm before the next one starts
+    measured: list[dict[str, dict[str, float]]] = []
     for number in range(rounds):
-        for side in SIDES[: None if number == 0 else 2]:
-            command = [sys.executable, __file__, "--side", side]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[side].append(json.loads(done.stdout))
-    kinds = ("epoch_wall_s", "epoch_cpu_s", "step_wall_s")
+        order = SIDES if number % 2 == 0 else SIDES[::-1]
+        measured.append({side: _turn(workers[side]) for side in order})
+    ends = {side: _turn(worker) for side, worker in workers.items()}
+    for worker in workers.values():
+        worker.communicate()
+    return summarise(measured, ends)
+
+
+def _turn(worker: subprocess.Popen[str]) -> dict[str, Any]:
+    assert worker.stdin is not None
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+    return _told(worker)
+
+
+def _told(worker: subprocess.Popen[str]) -> dict[str, Any]:
+    assert worker.stdout is not None
+    line = worker.stdout.readline()
+    if not line:
+        raise SystemExit(f"{worker.args}: ended with {worker.wait()}")
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def summarise(
+    rounds: Sequence[dict[str, dict[str, float]]], ends: dict[str, dict[str, Any]]
+) -> dict[str, object]:
+    """Return medians by side, and how many times as fast ours is, round by round."""
     medians = {
         side: {
-            kind: round(statistics.median(s for r in measured for s in r[kind]), 3)
-            for kind in kinds
+            kind: round(statistics.median(found[side][kind] for found in rounds), 3)
+            for kind in EPOCH_KINDS
         }
-        for side, measured in found.items()
+        | {"step_wall_s": round(statistics.median(ends[side]["step_wall_s"]), 3)}
+        for side in ends
     }
-    times_as_fast = {
-        side: {kind: round(medians[side][kind] / medians[OURS][kind], 2) for kind in kinds}
-        for side in SIDES[1:]
+    others = [side for side in ends if side != OURS]
+
+    def ratio(side: str, kind: str) -> dict[str, Any]:
+        by_round = [found[side][kind] / found[OURS][kind] for found in rounds]
+        return estimate(by_round, 0).model_dump(exclude={"best"}, mode="json")
+
+    step_s = {side: medians[side]["step_wall_s"] for side in ends}
+    return {
+        "rounds": list(rounds),
+        "ends": ends,
+        "medians": medians,
+        "times_as_fast_as": {side: {k: ratio(side, k) for k in EPOCH_KINDS} for side in others},
+        "steps_times_as_fast_as": {side: round(step_s[side] / step_s[OURS], 2) for side in others},
     }
-    return {"rounds": found, "medians": medians, "times_as_fast_as": times_as_fast}
 
 
 def main() -> None:
     """Measure, print and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", choices=SIDES, help="measure that side once and print it")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--side", choices=SIDES, help="be one of the processes, which take turns")
     given = parser.parse_args()
     if given.side:
-        print(json.dumps(measure(given.side)))
+        work(
+            *(given.side, NODES, VALIDATION, given.rounds),
+            sys.stdin.readline,
+            lambda found: print(json.dumps(found), flush=True),
+        )
         return
     environment, load = describe_environment(), load_average()
     report = compare(given.rounds) | {
+        "command": f"python benchmarks/training_speed.py --rounds {given.rounds}",
         "nodes": NODES,
         "validation": VALIDATION,
         "head": HEAD.model_dump(),
@@ -231,8 +291,7 @@ def main() -> None:
         "environment": environment.model_dump(mode="json"),
         "training_versions": installed_versions(("torch", "torch-geometric")),
     }
-    text = json.dumps(report, indent=1)
-    print(text)
+    print(text := json.dumps(report, indent=1))
     cpu = "-".join(environment.cpu.lower().split())
     write_atomic(given.out / f"training-speed-{cpu}-{environment.cores}c.json", text + "\n")
 
