@@ -199,12 +199,14 @@ class OptimiserConfig(Settings):
 class EncoderTraining(OptimiserConfig):
     """Fine-tuning of one encoder.
 
-    ``objective``: ``cross_entropy`` on the labels, or ``contrastive``, the authors' NT-Xent on
-    pairs of one label, scaled by ``temperature``.
+    ``objective``: ``cross_entropy`` on the labels, or ``contrastive``, NT-Xent on pairs, scaled by
+    ``temperature``. ``positives`` are its pairs: ``label``, all views of the utterances of one
+    label, or ``utterance``, the two views of one, as the authors have it, without labels.
     """
 
     objective: Literal["cross_entropy", "contrastive"] = "cross_entropy"
     temperature: PositiveFloat = 0.07
+    positives: Literal["label", "utterance"] = "label"
 
 
 class AugmentationConfig(Settings):

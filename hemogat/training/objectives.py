@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,25 +39,33 @@ class Classification(nn.Module):
 
 
 class Contrastive(nn.Module):
-    """NT-Xent on a projection of the embedding; positives are what has the same label.
+    """NT-Xent on a projection of the embedding.
 
-    The projection (two layers, to 256 numbers) and the loss are the authors'. Their positives are
-    the two views of one utterance and no others, which leaves the labels unused; here the two
-    views are positives too, as are all views of the utterances of that label.
+    The projection (two layers, to 256 numbers) and the loss are the authors'. Their ``positives``
+    are the two views of one ``utterance`` and no others, which leaves the labels unused; with
+    ``label`` all views of the utterances of that label are. A batch holds the first views, then
+    the second ones in the same order.
     """
 
     views = 2
 
-    def __init__(self, dim: int, temperature: float) -> None:
+    def __init__(
+        self, dim: int, temperature: float, positives: Literal["label", "utterance"]
+    ) -> None:
         super().__init__()
         self.projection = nn.Sequential(
             nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, _PROJECTION_WIDTH)
         )
         self.temperature = temperature
+        self.positives = positives
 
     def forward(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each embedding, [B, d] and [B] to [B]."""
-        return nt_xent(self.projection(embeddings), targets, self.temperature)
+        groups = targets
+        if self.positives == "utterance":
+            utterances = len(targets) // self.views
+            groups = torch.arange(utterances, device=targets.device).repeat(self.views)
+        return nt_xent(self.projection(embeddings), groups, self.temperature)
 
     def predict(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Return the label whose other embeddings' mean direction is nearest to each one's."""
@@ -68,7 +78,7 @@ Objective = Classification | Contrastive
 def make_objective(dim: int, labels: int, config: EncoderTraining) -> Objective:
     """Return the objective that ``config`` names, for embeddings of ``dim`` numbers."""
     if config.objective == "contrastive":
-        return Contrastive(dim, config.temperature)
+        return Contrastive(dim, config.temperature, config.positives)
     return Classification(dim, labels, config.label_smoothing)
 
 

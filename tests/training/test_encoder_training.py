@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from hemogat.model.encoders import (
     build_text_encoder,
 )
 from hemogat.progress import Progress
-from hemogat.training import encoder_training
+from hemogat.training import encoder_training, objectives
 from hemogat.training.augmentation import augment
 from hemogat.training.encoder_training import train_audio_encoder, train_text_encoder
 from hemogat.training.features import embed_texts
@@ -185,6 +186,36 @@ def test_the_best_epochs_weights_are_kept(recorded: Recorded) -> None:
     kept = states[2 * first_best]  # two buckets, so two forward passes per validation
     for name, value in encoder.state_dict().items():
         torch.testing.assert_close(value, kept[name], atol=0, rtol=0)
+
+
+def test_the_authors_pairs_need_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[torch.Tensor] = []
+    nt_xent = objectives.nt_xent
+
+    def seen(embeddings: torch.Tensor, of: torch.Tensor, temperature: float) -> torch.Tensor:
+        groups.append(of)
+        return nt_xent(embeddings, of, temperature)
+
+    monkeypatch.setattr(objectives, "nt_xent", seen)
+    trained = []
+    for labels in (2, 1):  # the same utterances, all of one label the second time
+        rows = [replace(row, label=row.label % labels) for row in texts(16, 0)]
+        torch.manual_seed(0)
+        encoder = text_encoder()
+        config = EncoderTraining(
+            epochs=1,
+            batch_size=8,
+            learning_rate=1e-3,
+            objective="contrastive",
+            positives="utterance",
+        )
+        train_text_encoder(encoder, rows, texts(8, 1), 2, config, Progress())
+        trained.append(encoder.state_dict())
+    for of in groups:
+        half = len(of) // 2
+        assert of[:half].tolist() == of[half:].tolist() == list(range(half))
+    for name, value in trained[0].items():
+        assert value.equal(trained[1][name])
 
 
 @pytest.mark.parametrize("kind", ["audio", "text"])
