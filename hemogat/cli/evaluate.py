@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemogat.cli.extras import needs
-from hemogat.cli.output import JsonOption, print_json, print_metrics, remark, remark_skipped
+from hemogat.cli.output import (
+    JsonOption,
+    print_json,
+    print_metrics,
+    print_table,
+    remark,
+    remark_skipped,
+)
 from hemogat.data.manifest import Split
 
 if TYPE_CHECKING:
     from hemogat.progress import Progress
     from hemogat.training.evaluation_record import Evaluation, SplitAnswers
+    from hemogat.training.metrics import Figure
 
 
 def evaluate(
-    target: Annotated[
-        Path | None,
+    targets: Annotated[
+        list[Path] | None,
         typer.Argument(
             metavar="RUN|BUNDLE",
-            help="Run directory or bundle.",
+            help="Run directory or bundle; with --pool several runs.",
             show_default="latest run",
         ),
     ] = None,
@@ -34,11 +42,16 @@ def evaluate(
         bool,
         typer.Option("--skip-bad", help="Leave out utterances that a bundle cannot use."),
     ] = False,
+    pool: Annotated[
+        bool,
+        typer.Option("--pool", help="Several runs as the folds of one cross-validation."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder to write.",
-            show_default="RUN/evaluation/SPLIT or BUNDLE-evaluation/SPLIT",
+            show_default="RUN/evaluation/SPLIT, BUNDLE-evaluation/SPLIT or pooled/SPLIT beside "
+            "the first run",
         ),
     ] = None,
     pictures: Annotated[
@@ -52,13 +65,19 @@ def evaluate(
     give an utterance a graph (inductive is what a bundle serves) and the
     control heads. A bundle is evaluated as it serves, from the audio files and
     texts of --manifest. Writes metrics.json, report.md and pictures.
+
+    --pool: runs tested on different utterances, as with each session left out;
+    mean and interval over runs, one confusion matrix. Writes pooled.json and
+    report.md.
     """
     from hemogat.progress import Progress
-    from hemogat.workspace import find_latest
 
-    if target is None:
-        target = find_latest("run.json")
-        remark(f"latest run: {target}")
+    if pool:
+        if manifest is not None or skip_bad:
+            raise typer.BadParameter("--pool is for runs: --manifest and --skip-bad are not")
+        _pool(targets or [], split, out, as_json)
+        return
+    target = _one_of(targets)
     is_bundle = (target / "bundle.json").is_file()
     if is_bundle and manifest is None:
         raise typer.BadParameter(f"{target} is a bundle, which needs --manifest")
@@ -77,6 +96,44 @@ def evaluate(
         print_json(evaluation.model_dump(mode="json"))
     else:
         _print(evaluation, out / REPORT_FILE)
+
+
+def _one_of(targets: list[Path] | None) -> Path:
+    from hemogat.workspace import find_latest
+
+    if not targets:
+        latest = find_latest("run.json")
+        remark(f"latest run: {latest}")
+        return latest
+    if len(targets) > 1:
+        raise typer.BadParameter("several runs are evaluated as one with --pool")
+    return targets[0]
+
+
+def _pool(runs: list[Path], split: Split, out: Path | None, as_json: bool) -> None:
+    from hemogat.progress import Progress
+
+    with needs("train"):
+        from hemogat.training.pooled_evaluation import pool_runs, write_pooled
+
+    pooled = pool_runs(runs, split, Progress(visible=True))
+    report = write_pooled(pooled, out or runs[0].resolve().parent / "pooled" / split)
+    if as_json:
+        print_json(pooled.model_dump(mode="json"))
+        return
+    figures: tuple[Figure, ...] = ("accuracy", "unweighted_accuracy", "weighted_f1")
+    print_table(
+        ("head", "graph", "inputs"),
+        ("utterances", "accuracy", "UA", "weighted F1"),
+        (
+            (
+                *(row.head, row.graph, row.inputs, str(row.utterances)),
+                *(row.figures[name].percent() for name in figures),
+            )
+            for row in pooled.rows
+        ),
+    )
+    typer.echo(f"report: {report}")
 
 
 def default_evaluation(target: Path, split: Split, *, is_bundle: bool) -> Path:

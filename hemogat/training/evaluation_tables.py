@@ -49,20 +49,20 @@ def recognition_table(evaluation: Evaluation) -> list[str]:
         (*_names(row), *_cells(row, RECOGNITION), _percent(row.figures["weighted_f1"].best))
         for row in evaluation.rows
     )
-    return _table((*_ROW_TITLES, *_titles(RECOGNITION), exported), len(_NAMES), rows)
+    return table((*_ROW_TITLES, *_titles(RECOGNITION), exported), len(_NAMES), rows)
 
 
 def calibration_table(evaluation: Evaluation) -> list[str]:
     """Return precision and ECE of every row."""
     rows = ((*_names(row), *_cells(row, _CALIBRATION)) for row in evaluation.rows)
-    return _table((*_ROW_TITLES, *_titles(_CALIBRATION)), len(_NAMES), rows)
+    return table((*_ROW_TITLES, *_titles(_CALIBRATION)), len(_NAMES), rows)
 
 
 def all_figures_table(evaluation: Evaluation) -> list[str]:
     """Return every figure of the served row: mean, deviation, interval, the exported seed's."""
     head = ("figure", "mean", "standard deviation", "95 % t-interval", _seed(evaluation))
     found = evaluation.served.figures
-    return _table(head, 1, ((FIGURE_TITLES[name], *_spread(found[name])) for name in FIGURES))
+    return table(head, 1, ((FIGURE_TITLES[name], *_spread(found[name])) for name in FIGURES))
 
 
 def per_class_table(evaluation: Evaluation, row: EvaluationRow | None = None) -> list[str]:
@@ -71,7 +71,7 @@ def per_class_table(evaluation: Evaluation, row: EvaluationRow | None = None) ->
         (label, c.precision.percent(), c.recall.percent(), c.f1.percent(), str(c.support))
         for label, c in zip(evaluation.labels, (row or evaluation.served).per_class, strict=True)
     )
-    return _table(("label", "precision", "recall", "F1", "utterances"), 1, rows)
+    return table(("label", "precision", "recall", "F1", "utterances"), 1, rows)
 
 
 def per_class_tables(evaluation: Evaluation) -> list[str]:
@@ -90,7 +90,7 @@ def graph_gain_lines(evaluation: Evaluation) -> list[str]:
         return []
     head = ("inductive minus no_gnn, points", "mean", "standard deviation", "95 % t-interval")
     rows = ((FIGURE_TITLES[name], *_spread(gain[name], signed=True)[:-1]) for name in RECOGNITION)
-    return [graph_gain_sentence(gain["weighted_f1"]), "", *_table(head, 1, rows)]
+    return [graph_gain_sentence(gain["weighted_f1"]), "", *table(head, 1, rows)]
 
 
 def graph_gain_sentence(gain: Estimate) -> str:
@@ -128,7 +128,7 @@ def layer_cosine_table(evaluation: Evaluation) -> list[str]:
     return [
         "Mean cosine of all pairs: towards 1, a layer smooths away what tells them apart.",
         "",
-        *_table(("graph", *layers), 1, cells),
+        *table(("graph", *layers), 1, cells),
     ]
 
 
@@ -168,7 +168,7 @@ def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
-def _table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a Markdown table whose first ``left`` columns align left, the others right."""
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     escaped = ([cell.replace("|", r"\|") for cell in cells] for cells in (head, rule, *rows))
