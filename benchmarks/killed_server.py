@@ -146,8 +146,11 @@ class Killer:
         process.kill()
 
     def _until_back(self) -> float:
-        """Return how long no row was answered."""
-        started, before = time.monotonic(), _lines(self._journal)
+        """Return how long it took until a row was answered that was not under way before.
+
+        At most as many are under way as are asked at a time.
+        """
+        started, before = time.monotonic(), _lines(self._journal) + CONCURRENCY
         while _lines(self._journal) <= before and not self._over.wait(_POLL_S):
             if time.monotonic() - started > BACK_WITHIN_S:
                 raise TimeoutError(f"no row was answered for {BACK_WITHIN_S:g} s after a kill")
@@ -219,7 +222,7 @@ def _notes(rows: int, answered: int, killed: Sequence[str], found: Comparison) -
         f"SIGKILL while the manifest was under way: {each}",
         f"{rows} rows asked, {answered} answered, {found.lost} lost; {found.other_label} with "
         f"another label than undisturbed, probabilities within {found.probability:.1e}",
-        "away: from a kill until the next row was answered, by the journal",
+        "away: from a kill until a row was answered that was not under way then, by the journal",
     )
 
 
