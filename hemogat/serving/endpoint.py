@@ -166,10 +166,7 @@ class Endpoint:
                     "less at a time"
                 ) from error
             if error.status() == _TOO_LATE:
-                raise ServerError(
-                    f"Triton server at {self.address}: did not answer in the time that this client "
-                    "gives it; give it more (timeout_s, --timeout)"
-                ) from error
+                raise ServerError(self._too_late()) from error
             if error.status() in _UNKNOWN_USER:
                 raise ServerError(
                     f"Triton server at {self.address}: does not let {self.user or 'us'} in; "
@@ -180,10 +177,18 @@ class Endpoint:
             kind = UnavailableError if later else ServerError
             raise kind(f"Triton server at {self.address}: {message}") from error
         except _connection_errors(self.protocol) as error:  # HTTP's; gRPC's have a status
+            if isinstance(error, TimeoutError):
+                raise UnavailableError(self._too_late()) from error
             reason = str(error) or type(error).__name__
             raise UnavailableError(
                 f"Triton server at {self.address}: no answer ({reason}); is it running there?"
             ) from error
+
+    def _too_late(self) -> str:
+        return (
+            f"Triton server at {self.address}: did not answer in the time that this client gives "
+            "it; give it more (timeout_s, --timeout)"
+        )
 
     def _message(self, error: Any) -> str:
         """Return what the server says, or, where something before it answered, what that means."""

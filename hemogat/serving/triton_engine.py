@@ -65,6 +65,8 @@ def threads_per_instance(instances: int) -> int:
 
 
 def _run_merged(session: Session, requests: Sequence[Arrays]) -> list[Arrays | Exception]:
+    if len(requests) == 1:  # as it came, without a copy
+        return [session.run(requests[0])]
     feeds = {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
     outputs = session.run(feeds)
     rows = [len(next(iter(request.values()))) for request in requests]

@@ -190,8 +190,9 @@ class RequestHost(ABC, Generic[RequestT]):
         self._finish(arrival.sender, late, time.monotonic() - arrival.arrived_s)
 
     def _finish(self, sender: Any, response: Any, duration_s: float) -> None:
-        self._metrics.finished(status_of(response), duration_s)
+        status = status_of(response)
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._metrics.finished(status, duration_s)  # nobody waits for this
 
     def _respond(self, request: RequestT) -> Any:
         try:

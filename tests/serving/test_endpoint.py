@@ -129,3 +129,8 @@ def test_a_deadline_says_what_it_is() -> None:
     ):
         raise late
     assert not isinstance(caught.value, UnavailableError)
+    with (
+        pytest.raises(UnavailableError, match="did not answer in the time"),
+        Endpoint.parse("http://host:9").errors(),
+    ):
+        raise TimeoutError
