@@ -67,11 +67,16 @@ def add(
     from hemogat.runtime.bundle import Bundle
 
     with needs("export"):
-        from hemogat.export.bank_rows import add_rows
+        from hemogat.export.bank_rows import add_rows, repeated_rows
 
     opened = Bundle.open(bundle)
     written = add_rows(opened, manifest, out, Progress(visible=True))
-    _report(opened, written, None, as_json)
+    repeated = repeated_rows(written, opened.manifest.bank.rows)
+    if repeated:
+        added = written.manifest.bank.rows - opened.manifest.bank.rows
+        remark(f"{repeated} of {added} new rows repeat one that is in the bank already; they count "
+               f"twice as neighbours")  # fmt: skip
+    _report(opened, written, {"repeated": repeated}, as_json)
 
 
 @app.command()
@@ -85,38 +90,57 @@ def prune(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a bundle with the most useful rows of its bank.
+    """Write a bundle with the most useful rows of its bank, and say what that does.
 
     Useful rows are those that are neighbours of most other rows; every label
-    keeps its share. TensorRT plans, which hold the old bank, are left out.
+    keeps its share. Rows of the old bank are classified before and after, each
+    without itself among its neighbours. TensorRT plans, which hold the old
+    bank, are left out.
     """
+    from hemogat.progress import Progress
     from hemogat.runtime.bundle import Bundle
 
     with needs("export"):
-        from hemogat.export.bank_effect import bank_effect
+        from hemogat.export.bank_effect import bank_effect, effect_on_golden, effect_on_rows
         from hemogat.export.bank_rows import prune as prune_bank
 
     opened = Bundle.open(bundle)
     written = prune_bank(opened, to, out)
-    effect = None if manifest is None else asdict(bank_effect(opened, written, manifest))
-    _report(opened, written, effect, as_json)
+    cases, changed = effect_on_golden(opened, written)
+    on_rows = effect_on_rows(opened, written, Progress(visible=True))
+    found = {
+        "golden": {"cases": cases, "changed": changed},
+        "bank_rows": None if on_rows is None else asdict(on_rows),
+        "effect": None if manifest is None else asdict(bank_effect(opened, written, manifest)),
+    }
+    _report(opened, written, found, as_json)
 
 
-def _report(old: Bundle, new: Bundle, effect: dict[str, Any] | None, as_json: bool) -> None:
+def _report(old: Bundle, new: Bundle, effect: dict[str, Any], as_json: bool) -> None:
     if len(new.manifest.models) < len(old.manifest.models):
         remark("TensorRT plans hold the old bank and were left out")
     rows = (old.manifest.bank.rows, new.manifest.bank.rows)
     if as_json:
-        print_json({"bundle": str(new.path), "rows": rows[1], "before": rows[0], "effect": effect})
+        print_json({"bundle": str(new.path), "rows": rows[1], "before": rows[0], **effect})
         return
     typer.echo(f"bundle: {new.path}")
     typer.echo(f"rows: {rows[0]} before, {rows[1]} now")
+    if "golden" in effect:
+        golden = effect["golden"]
+        typer.echo(f"golden cases decided otherwise: {golden['changed']} of {golden['cases']}")
+    _say("rows of the old bank, each without itself", effect.get("bank_rows"))
+    _say("the manifest's val and test rows", effect.get("effect"))
+
+
+def _say(who: str, effect: dict[str, Any] | None) -> None:
     if effect is None:
         return
+    typer.echo(f"{who}:")
     for name in ("accuracy", "unweighted_accuracy"):
         before, after = effect[name]
-        typer.echo(f"{name.replace('_', ' ')}: {percent(before)} before, {percent(after)} now, %")
-    typer.echo(f"decisions changed: {effect['changed_decisions']} of {effect['utterances']}")
+        words = name.replace("_", " ")
+        typer.echo(f"  {words}: {percent(before)} before, {percent(after)} now, %")
+    typer.echo(f"  decisions changed: {effect['changed_decisions']} of {effect['utterances']}")
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Utterance, read_manifest
 from hemogat.errors import BundleError, InputError
 from hemogat.export.bank_update import NewBank, fp32_first, write_with_bank
@@ -23,6 +24,7 @@ from hemogat.runtime.pipeline import Pipeline
 from hemogat.runtime.sessions import open_graph
 
 _AT_ONCE = 32
+_EQUAL = 1e-5  # of an embedding's length: how far another batch's rounding may move it
 _ASKING_ROWS = 10_000  # that say which rows are useful; of a larger bank as many, evenly spread
 
 
@@ -67,6 +69,25 @@ def add_rows(bundle: Bundle, manifest: Path, out: Path, progress: Progress | Non
         f"{len(utterances)} rows were added to {rows}",
     )
     return write_with_bank(bundle, new, out)
+
+
+def repeated_rows(bundle: Bundle, first: int) -> int:
+    """Count the rows from ``first`` on whose embeddings an earlier row has already."""
+    bank = map_tensors(bundle.path / bundle.manifest.bank.tensors)
+    present = np.asarray(bank["present"])
+    both = [bank[name] for name in MODALITIES]
+    lengths = [np.linalg.norm(e, axis=1) for e in both]
+    found = 0
+    for row in range(first, len(present)):
+        # By length first, which few rows share: then there is little to compare.
+        alike = (present[:row] == present[row]).all(axis=1)
+        for each in lengths:
+            alike &= np.isclose(each[:row], each[row], rtol=_EQUAL)
+        near = np.flatnonzero(alike)
+        equal = [np.abs(e[near] - e[row]).max(axis=1, initial=0) for e in both]
+        limits = [_EQUAL * each[row] for each in lengths]
+        found += bool(((equal[0] <= limits[0]) & (equal[1] <= limits[1])).any())
+    return found
 
 
 def prune(bundle: Bundle, to: int, out: Path) -> Bundle:

@@ -10,21 +10,17 @@ are worth scoring in fp32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-import torch
-from onnx.defs import OpSchema
 from onnx_ir.tape import Tape
-from onnxscript.values import Op, Opset
 
 from hemogat.config import GraphConfig
 from hemogat.contract import FUNCTION_DOMAIN, MODALITIES, TOPK_FUNCTION
 
 # Name and ONNX type of every input and output, in order (shapes: hemogat.model.topk_graph).
-_INPUTS = {
+INPUTS = {
     "audio": "tensor(float)",
     "text": "tensor(float)",
     "present": "tensor(bool)",
@@ -37,37 +33,7 @@ _INPUTS = {
 # rows, and the lengths [R] of those that the table holds.
 TWO_STAGE_INPUTS = ("embeddings", "lengths")
 _RESCORED = tuple(f"{modality}_{name}" for modality in MODALITIES for name in TWO_STAGE_INPUTS)
-_OUTPUTS = {"neighbours": "tensor(int64)", "similarities": "tensor(float)"}
-
-_SCHEMA = OpSchema(
-    TOPK_FUNCTION,
-    FUNCTION_DOMAIN,
-    1,
-    inputs=[OpSchema.FormalParameter(name, kind) for name, kind in _INPUTS.items()],
-    outputs=[OpSchema.FormalParameter(name, kind) for name, kind in _OUTPUTS.items()],
-    attributes=[OpSchema.Attribute(n, OpSchema.AttrType.INTS) for n in ("k_audio", "k_text")],
-)
-_CALL = Op(Opset(FUNCTION_DOMAIN, 1), TOPK_FUNCTION, _SCHEMA)
-
-
-def _translate(  # the names are the torch operator's
-    audio: ir.Value,
-    text: ir.Value,
-    present: ir.Value,
-    audio_table: ir.Value,
-    audio_rows: ir.Value,
-    text_table: ir.Value,
-    text_rows: ir.Value,
-    k_audio: int,
-    k_text: int,
-) -> object:
-    tensors = (audio, text, present, audio_table, audio_rows, text_table, text_rows)
-    return _CALL(*tensors, k_audio=[k_audio], k_text=[k_text])
-
-
-def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Return what makes torch's exporter write the graph step as one call."""
-    return {torch.ops.hemogat.topk_bank_graph.default: _translate}
+OUTPUTS = {"neighbours": "tensor(int64)", "similarities": "tensor(float)"}
 
 
 def topk_function(
@@ -83,7 +49,7 @@ def topk_function(
     same, for a plugin. A modality that takes no part is not searched.
     """
     tape = Tape()
-    names = (*_INPUTS, *(() if candidates is None else _RESCORED))
+    names = (*INPUTS, *(() if candidates is None else _RESCORED))
     inputs = {name: ir.Value(name=name) for name in names}
     # Per modality: the rows found, their similarities, and which of these slots count.
     found: list[tuple[ir.Value, ir.Value, ir.Value]] = []
@@ -103,7 +69,7 @@ def topk_function(
         "similarities": [_masked(tape, kept, values, 0.0) for _, values, kept in found],
     }
     outputs = [
-        tape.op("Concat", slots[name], {"axis": 1}, output=ir.Value(name=name)) for name in _OUTPUTS
+        tape.op("Concat", slots[name], {"axis": 1}, output=ir.Value(name=name)) for name in OUTPUTS
     ]
     body = ir.Graph(list(inputs.values()), outputs, nodes=tape.nodes, opset_imports={"": opset})
     attributes = [ir.Attr(n, ir.AttributeType.INTS, None) for n in ("k_audio", "k_text")]

@@ -32,7 +32,8 @@ from hemogat.export.folding import (
     fold_weight_norm,
     leave_mask_out,
 )
-from hemogat.export.graph_step import topk_function, translation_table
+from hemogat.export.graph_step import topk_function
+from hemogat.export.graph_step_call import translation_table
 from hemogat.export.onnx_files import BANK_PREFIX, save_graph, write_bank
 from hemogat.model.bank import Bank, InductiveHead
 from hemogat.model.encoders import AudioEncoder, TextEncoder

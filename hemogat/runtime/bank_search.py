@@ -175,7 +175,7 @@ class BankSearch:
         """Link utterances to bank rows: [B, d_a], [B, d_t], bool [B, 2]."""
         together = self._pool.map if self._large else map
         found = list(together(self._search, self._searches, self._k, (audio, text)))
-        return _union(*found[0], *found[1], present)
+        return union(*found[0], *found[1], present)
 
     @staticmethod
     def _search(search: ModalitySearch | None, k: int, queries: Floats) -> tuple[Ints, Floats]:
@@ -195,18 +195,21 @@ def _scan(tensors: Tensors, modality: str, rows: Ints, mode: SearchMode) -> Scan
     return scan(tensors[modality], rows)
 
 
-def _union(
+def union(
     audio_rows: Ints,
     audio_cosines: Floats,
     text_rows: Ints,
     text_cosines: Floats,
     present: NDArray[np.bool_],
 ) -> Neighbours:
-    """Join both modalities' neighbours; a row in both keeps its audio slot (Eq. 7)."""
+    """Join both modalities' neighbours; a row in both keeps its audio slot (Eq. 7).
+
+    Rows [B, k] and cosines [B, k] of each, -1 where there are fewer.
+    """
     audio_kept = np.broadcast_to(present[:, :1], audio_rows.shape)
     twice = (text_rows[:, :, None] == audio_rows[:, None, :]).any(axis=2) & present[:, :1]
-    kept = np.concatenate([audio_kept, present[:, 1:] & ~twice], axis=1)
     rows = np.concatenate([audio_rows, text_rows], axis=1)
+    kept = np.concatenate([audio_kept, present[:, 1:] & ~twice], axis=1) & (rows >= 0)
     cosines = np.concatenate([audio_cosines, text_cosines], axis=1)
     return Neighbours(np.where(kept, rows, -1), np.where(kept, cosines, np.float32(0)))
 

@@ -15,15 +15,19 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from hemogat.cli.main import app
-from hemogat.config import Recipe
+from hemogat.config import GraphConfig, Recipe
 from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.errors import HemogatError, InputError
-from hemogat.export.bank_rows import add_rows, prune
+from hemogat.export.bank_effect import effect_on_rows, neighbours_but, take_neighbours
+from hemogat.export.bank_rows import add_rows, prune, repeated_rows
 from hemogat.model.bank import Bank, Embeddings, InductiveHead, freeze_bank
-from hemogat.model.topk_graph import SearchTable, search_bank
+from hemogat.model.topk_graph import SearchTable, link_together, search_bank
+from hemogat.progress import Progress
 from hemogat.runtime.bank_tensors import map_tensors
 from hemogat.runtime.bundle import Bundle, sha256_of
-from hemogat.runtime.golden import check_golden
+from hemogat.runtime.fusion_inputs import fusion_feeds
+from hemogat.runtime.golden import check_golden, read_golden
+from hemogat.runtime.onnx_session import OnnxSession
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.run_directory import RunDirectory
 
@@ -136,11 +140,66 @@ def test_pruning_keeps_every_label(extended: Bundle, tiny_manifest: Path, tmp_pa
     arguments = ["bank", "prune", str(extended.path), "--to", "12", "--out", str(tmp_path / "new")]
     result = CliRunner().invoke(app, [*arguments, "--manifest", str(tiny_manifest), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["effect"]["utterances"] == 18
+    found = json.loads(result.stdout)
+    assert found["effect"]["utterances"] == 18
+    assert found["bank_rows"]["utterances"] == 36
+    assert found["golden"]["cases"] == len(read_golden(extended).cases)
     shown = CliRunner().invoke(app, ["bank", "info", str(tmp_path / "new"), "--json"])
     facts = json.loads(shown.stdout)
     assert facts["rows"] == 12
     assert set(facts["labels"].values()) == {4}
+
+
+def test_rows_do_not_find_themselves() -> None:
+    random = np.random.default_rng(0)
+    audio, text = random.standard_normal((2, 30, 8)).astype(np.float32)
+    audio[10:] = audio[:20]  # of two equal rows each finds the other
+    present = random.random((30, 2)) < 0.8
+    tensors = {"audio": audio, "text": text, "present": present}
+    for column, name in enumerate(("audio", "text")):
+        table = SearchTable.build(
+            torch.from_numpy(tensors[name]), torch.from_numpy(present[:, column])
+        )
+        tensors |= {f"{name}_table": table.table.numpy(), f"{name}_rows": table.rows.numpy()}
+    feeds = {"audio_embedding": audio, "text_embedding": text, "present": present}
+    graph = GraphConfig(k_audio=3, k_text=4)
+    found = neighbours_but(np.arange(30), feeds, tensors, graph)
+    expected = link_together(*map(torch.from_numpy, (audio, text, present)), graph)
+    assert_array_equal(np.sort(found[:, :3]), np.sort(expected.index[:, :3]))
+    assert_array_equal(np.sort(found[:, 3:]), np.sort(expected.index[:, 3:]))
+
+
+def test_the_effect_is_that_of_the_graph_that_searches(
+    tiny_bundle: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    same = effect_on_rows(bundle, bundle, Progress())
+    assert same is not None
+    assert (same.utterances, same.changed_decisions) == (24, 0)
+    source = tiny_bundle / "fusion/onnx-fp32/model.onnx"
+    given = OnnxSession(str(take_neighbours(source, tmp_path)))
+    e = RunDirectory.open(tiny_run).features("test").embeddings
+    feeds = fusion_feeds(list(zip(e.audio.numpy(), e.text.numpy(), strict=True)),
+                         bundle.manifest.dims)  # fmt: skip
+    expected = OnnxSession(str(source)).run(feeds)
+    nobody = np.full(len(e), -1)
+    bank = map_tensors(source.with_name("bank.safetensors"))
+    found = neighbours_but(nobody, feeds, bank, bundle.manifest.graph)
+    answered = given.run({**feeds, "neighbours": found})
+    assert_allclose(answered["probabilities"], expected["probabilities"], atol=1e-5)
+
+
+def test_a_manifest_that_is_added_twice_is_noticed(
+    extended: Bundle, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    assert repeated_rows(extended, 24) == 0
+    manifest = str(extended.path.with_name("new.csv"))
+    out = tmp_path / "twice"
+    again = ["bank", "add", str(extended.path), manifest, "--out", str(out), "--json"]
+    result = CliRunner().invoke(app, again)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["repeated"] == 12
+    assert "12 of 12 new rows repeat one" in result.stderr
 
 
 def test_failures_write_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
