@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
 
 # Two processes, a file's tests in one of them: they share what is dear to make.
-test: $(VENV)/.dev
+test: $(VENV)/.tools
 	$(BIN)/pytest -n 2 --dist loadfile
 
 # The bundle that is committed: the demo's run, exported in fp32 and int8.
@@ -109,3 +109,7 @@ $(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
 	@touch $@
+
+# Where one of them cannot be had, its tests skip, and the next run tries again.
+$(VENV)/.tools: $(VENV)/.dev tests/deployment/get_tools.py
+	@if $(BIN)/python tests/deployment/get_tools.py $(BIN); then touch $@; fi

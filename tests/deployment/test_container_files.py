@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import os
-import shutil
+import json
+import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import yaml
 
 from hemogat import __version__
 from hemogat.serving.repository_readme import IMAGE
+from hemogat.serving.settings import RepositorySettings
 
-HADOLINT = Path(sys.executable).with_name("hadolint")
-COMPOSE = next((c for c in (["docker-compose"], ["docker", "compose"]) if shutil.which(c[0])), None)
+compose_spec = pytest.importorskip("compose_spec", reason="compose-spec is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +22,8 @@ def compose(serving: Path) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.skipif(not HADOLINT.is_file(), reason="hadolint is not installed (extra dev)")
-def test_hadolint_accepts_the_dockerfile(serving: Path) -> None:
-    done = subprocess.run([HADOLINT, serving / "Dockerfile"], capture_output=True, text=True)
+def test_hadolint_accepts_the_dockerfile(serving: Path, hadolint: str) -> None:
+    done = subprocess.run([hadolint, serving / "Dockerfile"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -62,13 +60,14 @@ def test_only_the_proxy_is_reached_from_other_machines(compose: dict[str, Any]) 
         assert service["cap_drop"] == ["ALL"], name
         assert "mem_limit" in service, name
         assert ":latest" not in service["image"], name
-    for mount in services["triton"]["volumes"]:
-        assert mount.endswith(":ro")
+    for service in ("triton", "triton-next"):
+        assert all(mount["read_only"] for mount in services[service]["volumes"])
 
 
 def test_what_is_mounted_is_there(serving: Path, compose: dict[str, Any]) -> None:
     mounts = [m for s in compose["services"].values() for m in s.get("volumes", [])]
-    sources = [mount.split(":")[0] for mount in mounts if mount.startswith("./")]
+    short = [mount for mount in mounts if isinstance(mount, str)]  # the bundles' are the user's
+    sources = [mount.split(":")[0] for mount in short if mount.startswith("./")]
     assert len(sources) >= 5
     for source in sources:
         assert (serving / source).exists(), source
@@ -78,17 +77,52 @@ def test_what_is_mounted_is_there(serving: Path, compose: dict[str, Any]) -> Non
     assert "*" in ignored
 
 
-@pytest.mark.skipif(COMPOSE is None, reason="no docker compose")
-def test_compose_accepts_its_file(serving: Path, tmp_path: Path) -> None:
-    assert COMPOSE is not None
-    if subprocess.run([*COMPOSE, "version"], capture_output=True).returncode != 0:
-        pytest.skip("docker has no compose")
-    bundles = {"BUNDLE": str(tmp_path), "BUNDLE_NEXT": str(tmp_path)}
-    done = subprocess.run(
-        [*COMPOSE, "-f", str(serving / "compose.yaml"), "config", "-q"],
-        env={**os.environ, **bundles},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+def interpolated(text: str, values: dict[str, str]) -> str:
+    """Put values in the places of ${NAME:-default} and ${NAME:?message}, as Compose does."""
+
+    def value(place: re.Match[str]) -> str:
+        name, kind, other = place.groups()
+        if kind == "?" and name not in values:
+            raise ValueError(other)
+        return values.get(name, other)
+
+    return re.sub(r"\$\{(\w+):([-?])([^}]*)\}", value, text)
+
+
+def test_compose_knows_every_field(serving: Path) -> None:
+    text = (serving / "compose.yaml").read_text()
+    with pytest.raises(ValueError, match="absolute path of the bundle"):
+        interpolated(text, {})
+    services = parsed(interpolated(text, {"BUNDLE": "/bundles/1", "CPUS": "8"}))["services"]
+    triton = services["triton"]
+    assert (triton["command"][-1], triton["cpus"]) == ("8", "8")
+    default = parsed(interpolated(text, {"BUNDLE": "/bundles/1"}))["services"]["triton"]
+    assert (default["command"][-1], default["cpus"]) == ("2", "2")
+    (bundle,) = triton["volumes"]
+    assert (bundle["source"], bundle["read_only"]) == ("/bundles/1", True)
+    assert bundle["bind"]["create_host_path"] is False
+    (following,) = services["triton-next"]["volumes"]
+    assert following["bind"]["create_host_path"] is False
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return a compose file that has been read by a strict reader of Compose's specification."""
+    content: dict[str, Any] = yaml.safe_load(text)
+    known = compose_spec.PyCompose.from_json(json.dumps(content))
+    known.validate()  # that networks, volumes and secrets which services name are there
+    return content
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["stop_grace_periods: 1s", "cpus: [2]", "stop_grace_period: 30 parsecs", "networks: [nowhere]"],
+)
+def test_a_field_that_compose_does_not_know_would_be_noticed(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"stop_grace_periods|number|parsecs|nowhere"):
+        parsed(f"services: {{triton: {{image: a, {wrong}}}}}")
+
+
+def test_a_stop_has_the_time_that_the_server_takes(compose: dict[str, Any]) -> None:
+    answered_within_s = RepositorySettings().timeout_ms / 1000
+    grace_s = int(compose["services"]["triton"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > answered_within_s + 10  # then tritonserver is killed

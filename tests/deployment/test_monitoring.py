@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -88,8 +87,9 @@ def test_outcomes_are_counted(server: TritonServer) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_accepts_configuration_and_queries(serving: Path, tmp_path: Path) -> None:
+def test_promtool_accepts_configuration_and_queries(
+    serving: Path, promtool: str, tmp_path: Path
+) -> None:
     queries = [query.replace("$__rate_interval", "1m") for query in dashboard_queries(serving)]
     queries.append(adapter_query(serving))
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
@@ -99,5 +99,5 @@ def test_promtool_accepts_configuration_and_queries(serving: Path, tmp_path: Pat
         ("check", "config", serving / "prometheus/prometheus.yml"),
         ("check", "rules", recording),
     ):
-        done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True)
+        done = subprocess.run([promtool, *map(str, arguments)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

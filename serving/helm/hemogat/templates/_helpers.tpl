@@ -32,3 +32,27 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
+
+{{- define "hemogat.arguments" -}}
+{{- if .Values.repository.existingClaim -}}
+- /models
+{{- else -}}
+- /bundle
+{{- range $option := list "engine" "precision" "device" "instances" "threads" }}
+{{- with index $.Values.serve $option }}
+- --{{ $option }}={{ . }}
+{{- end }}
+{{- end }}
+{{- if .Values.serve.explain }}
+- --explain
+{{- end }}
+{{- if .Values.settings }}
+- --settings=/etc/hemogat/settings.yaml
+{{- end }}
+{{- end }}
+- --ready-timeout={{ .Values.startupSeconds }}
+- --drain-seconds={{ .Values.drainSeconds }}
+{{- range .Values.serve.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
