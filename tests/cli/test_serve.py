@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
+
+from hemogat.serving import serve as serving
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,17 @@ def test_a_repository_has_its_settings_already(refused: Callable[..., str], tmp_
     assert "cannot be given settings" in refused("serve", tmp_path, "--explain")
     assert "cannot be given settings" in refused("serve", tmp_path, "--instances", "2")
     assert "cannot be given settings" in refused("serve", tmp_path, "--device", "cpu")
+
+
+def test_options_reach_the_server(
+    hemogat: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: dict[str, Any] = {}
+    monkeypatch.setattr(serving, "serve", lambda source, **options: called.update(options))
+    file = tmp_path / "settings.yaml"
+    file.write_text("max_streams: 3\n")
+    options = ("--drain-seconds", "7", "--ready-timeout", "600", "--device", "gpu")
+    result = hemogat("serve", tmp_path, *options, "--settings", file)
+    assert result.exit_code == 0, result.stderr
+    assert (called["drain_s"], called["ready_timeout_s"]) == (7, 600)
+    assert (called["settings"].device, called["settings"].max_streams) == ("gpu", 3)

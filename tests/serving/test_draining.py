@@ -37,34 +37,37 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def ask_until_refused(url: str, clip: Path) -> tuple[int, HemogatError]:
-    """Return how many requests were answered before the first error, and that."""
-    answered = 0
+def ask_until_refused(url: str, clip: Path, answered: Counter[str], worker: str) -> HemogatError:
+    """Count the worker's answered requests; return the first error."""
     with Client(url, retries=0, timeout_s=60) as client:
         while True:
             try:
                 client.predict(clip, "stop that")
             except HemogatError as error:
-                return answered, error
-            answered += 1
+                return error
+            answered[worker] += 1
 
 
 def test_a_stop_answers_what_was_let_in_and_refuses_what_comes_later(
     server: TritonServer, clip: Path
 ) -> None:
     urls = (f"grpc://{server.grpc_url}", f"http://{server.http_url}")
+    answered: Counter[str] = Counter()
     with ThreadPoolExecutor(WORKERS) as threads:
         asked = [
-            threads.submit(ask_until_refused, urls[worker % 2], clip) for worker in range(WORKERS)
+            threads.submit(ask_until_refused, urls[worker % 2], clip, answered, str(worker))
+            for worker in range(WORKERS)
         ]
-        time.sleep(1)
-        under_way = sum(not each.done() for each in asked)
+        give_up_s = time.monotonic() + 60
+        while len(answered) < WORKERS and time.monotonic() < give_up_s:
+            time.sleep(0.05)
+        before = answered.total()  # each of the workers has asked again since
         server.stop()
-        outcomes = [each.result() for each in asked]
-    assert under_way == WORKERS
-    assert sum(answered for answered, _ in outcomes) >= WORKERS
+        errors = [each.result() for each in asked]
+    assert len(answered) == WORKERS
+    assert answered.total() > before
     # None of them was let in and lost: those would have Triton's word for it, or none.
-    for _, error in outcomes:
+    for error in errors:
         assert isinstance(error, UnavailableError)
         assert "stopping: it takes no new work" in str(error)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hemogat.errors import BundleError, ServerError
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.client import Client
 from hemogat.serving.repository import write_repository
-from hemogat.serving.serve import serve
+from hemogat.serving.serve import _stop_on_signals, serve
 from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
@@ -53,6 +54,23 @@ def test_it_serves_a_bundle_until_told_to_stop(
     assert len(children) == 1
     assert survivors(int(children[0])) == []
     assert not list(tmp_path.glob("hemogat-*"))
+
+
+def test_a_second_signal_ends_the_waiting_and_nothing_else() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    hurry = threading.Event()
+    steps = []
+    with _stop_on_signals(hurry):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            hurry.wait(10)
+            steps.append("went on")
+        finally:
+            steps.append(f"cleans up, {hurry.is_set()}")
+            os.kill(os.getpid(), signal.SIGINT)
+            steps.append(f"has cleaned up, {hurry.wait(10)}")
+    assert steps == ["cleans up, False", "has cleaned up, True"]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_settings_for_a_generated_repository_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
