@@ -263,6 +263,9 @@ class Recipe(Settings):
         return self
 
 
+# PyYAML's own, and what its converters let through: 2001-13-45, !!int x, !!timestamp x, deep [[[[.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
@@ -278,7 +281,7 @@ def load_settings(kind: type[SettingsT], path: str | Path) -> SettingsT:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _YAML_ERRORS as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: is not YAML ({reason})") from error
     return parse_settings(kind, raw if raw is not None else {}, source=str(path))

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +24,19 @@ _RENAME_EXCHANGE = 2
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file through a temporary sibling and a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file through a temporary sibling and a rename; behind a link, the file it leads to.
+
+    A device or a pipe, such as /dev/stdout, is written to as it is.
+
+    Raises:
+        InputError: ``path`` is something that cannot be written.
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
+    if not replaces_a_file(path):
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))  # replacing a link would leave the file it leads to
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -40,6 +51,25 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say which file it had no room for
         raise
+
+
+def replaces_a_file(path: Path) -> bool:
+    """Say whether :func:`write_atomic` makes or replaces a file: not where ``path`` is a device.
+
+    A rename would put a file into a device's place, for all who use it.
+
+    Raises:
+        InputError: ``path`` is something that cannot be written.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return True
+    if stat.S_ISREG(mode):
+        return True
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return False
+    raise InputError(f"{path}: cannot be written, as it is no file; name another place")
 
 
 @contextmanager

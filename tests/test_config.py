@@ -126,6 +126,14 @@ def test_a_recipe_is_read_from_yaml(tmp_path: Path) -> None:
         (b"\xff\xfe", "is not YAML"),
         (b"a: b: c", "is not YAML"),
         (b"!!python/object/apply:os.system ['true']", "is not YAML"),
+        (b"a: 2001-13-45", "is not YAML"),
+        (b"a: !!int x", "is not YAML"),
+        (b"a: !!int ''", "is not YAML"),
+        (b"a: !!bool x", "is not YAML"),
+        (b"a: !!timestamp x", "is not YAML"),
+        (b"a: " + b"9" * 5000, "is not YAML"),
+        (b"[" * 100_000, "is not YAML"),
+        (b"a: &a [*a]", "name: Field required"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,40 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
         write_atomic(path, "\ud800")
     assert path.read_text() == "old"
     (tmp_path / "folder" / "full").mkdir(parents=True)
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(InputError, match="folder"):
         write_atomic(tmp_path / "folder", "a file cannot replace a folder")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """So do devices: a rename would put a file into the place of /dev/null."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(path, "content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert path.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        with pytest.raises(InputError, match="socket: cannot be written, as it is no file"):
+            write_atomic(path, "content")
+    assert path.is_socket()
+
+
+def test_behind_a_link_the_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link, file = tmp_path / "link", tmp_path / "elsewhere" / "file"
+    link.symlink_to(file)
+    for content in ("new", "second"):
+        write_atomic(link, content)
+        assert link.is_symlink()
+        assert file.read_text() == content
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:

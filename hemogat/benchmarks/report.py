@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import pydantic_core
 from pydantic import ConfigDict, ValidationError
 
 from hemogat.benchmarks.environment import Environment, LoadAverage
@@ -82,7 +82,7 @@ def read_report(path: Path) -> StoredReport:
             that this program does not know.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = pydantic_core.from_json(path.read_bytes())  # not json, which nesting overflows
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -159,6 +159,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         ManifestError: it is not such a file.
     """
     try:
+        if not (path.is_file() or path.is_dir() or not path.exists()):  # a pipe would never end
+            raise _manifest_error(path, ["it is a device or a pipe; expected a file"])
         content = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise _manifest_error(path, [f"it cannot be read ({error.strerror})"]) from error

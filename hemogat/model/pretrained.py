@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from hemogat.errors import BundleError, ConfigError
 
 _UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError)
+# Unset, transformers asks on a terminal whether to run a folder's code, and reads pickles too.
+_NO_CODE = {"trust_remote_code": False, "use_safetensors": True}
 
 
 def load_pretrained(
@@ -21,6 +23,7 @@ def load_pretrained(
 ) -> PreTrainedModel:
     """Load the model ``name``, a folder or a name on the hub, in float32 with eager attention.
 
+    Weights are read from safetensors alone; the hub converts those of older models by itself.
     Eager attention exports to plain operators and is what FLOP counters see. ``may_lack`` are the
     beginnings of names of weights that the caller does not use.
 
@@ -30,14 +33,18 @@ def load_pretrained(
     """
     quiet_transformers()
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         if config.model_type not in model_types:
             raise ConfigError(
                 f"{setting}.pretrained: {name!r} is a model of type {config.model_type!r}, but "
                 f"this encoder can be one of {', '.join(model_types)}"
             )
         model, found = AutoModel.from_pretrained(
-            name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+            name,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+            **_NO_CODE,
         )
     except _UNREADABLE as error:
         raise ConfigError(
@@ -60,7 +67,7 @@ def save_tokenizer(name: str, setting: str, path: Path) -> int:
     """
     quiet_transformers()
     try:
-        found = AutoTokenizer.from_pretrained(name)
+        found = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except _UNREADABLE as error:
         raise ConfigError(
             f"{setting}.pretrained: the tokenizer of {name!r} cannot be read "
@@ -92,9 +99,9 @@ def load_saved(folder: Path) -> PreTrainedModel:
         model, found = AutoModel.from_pretrained(
             str(folder.absolute()),  # a relative path could be the name of a model on the hub
             attn_implementation="eager",
-            use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **_NO_CODE,
         )
     except _UNREADABLE as error:
         reason = _first_line(error)

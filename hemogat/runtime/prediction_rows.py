@@ -12,7 +12,7 @@ from typing import Protocol
 from hemogat.contract import Modality
 from hemogat.data.manifest import Row, audio_path, input_problems, read_rows
 from hemogat.errors import InputError
-from hemogat.files import write_atomic
+from hemogat.files import replaces_a_file, write_atomic
 
 ALL_ROWS = "all"  # what rows count as where the file has no splits
 
@@ -134,6 +134,7 @@ def _check_out(out: Path, manifest: Path) -> None:
         raise InputError(f"{out}: is a folder; expected the name of a CSV file to write")
     if out.resolve() == manifest.resolve():
         raise InputError(f"{out}: is the manifest itself; name another file to write")
+    replaces_a_file(out)  # before work, not after it
     out.parent.mkdir(parents=True, exist_ok=True)
 
 

@@ -14,7 +14,7 @@ from hemogat.config import Settings
 from hemogat.contract import Modality
 from hemogat.data.manifest import Row
 from hemogat.errors import InputError
-from hemogat.files import write_atomic
+from hemogat.files import replaces_a_file, write_atomic
 from hemogat.progress import Progress, Stage
 from hemogat.runtime.prediction_rows import (
     ManifestPredictions,
@@ -75,6 +75,10 @@ def predict_manifest_served(
             the journal holds answers to another manifest, or of another model.
         ServerError: the server cannot be reached, or failed.
     """
+    if not replaces_a_file(out):
+        raise InputError(
+            f"{out}: is a device or a pipe, beside which answers cannot be kept; name a file"
+        )
     rows = read_rows_to_predict(manifest, out)
     with (progress or Progress()).stage("Predict", len(rows)) as stage:
         work = _Work(url, manifest, rows, skip_bad, stage, timeout_s)

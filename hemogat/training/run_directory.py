@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -29,6 +30,7 @@ from hemogat.training.head_names import FULL
 from hemogat.training.preparation import SkippedRow
 
 RECORD_FILE = "run.json"
+_FEATURES = ("audio", "text", "present")
 _VALIDATION_F1 = "validation_weighted_f1"
 
 
@@ -52,13 +54,24 @@ class RunRecord(Settings):
     recipe: Recipe
     manifest: str | None
     rows: tuple[Row, ...]
-    heads: dict[str, HeadConfig]
+    heads: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], HeadConfig]  # parts of file names
     seeds: tuple[int, ...]
     best_seed: int
     skipped: tuple[SkippedRow, ...] = ()
     random_weights: bool = False
     created_utc: str
     versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunRecord:
+        unknown = {row.label for row in self.rows} - set(self.recipe.labels)
+        if unknown:
+            raise ValueError(f"rows have the label {min(unknown)!r}, which the recipe lacks")
+        if FULL not in self.heads:
+            raise ValueError(f"heads lack {FULL!r}, which is exported")
+        if self.best_seed not in self.seeds:
+            raise ValueError(f"best_seed {self.best_seed} is none of seeds {list(self.seeds)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,8 @@ class RunDirectory:
         """Load the head called ``name``, in evaluation mode; ``seed``: None for the best one."""
         audio_dim, text_dim = self._tensors["audio"].shape[1], self._tensors["text"].shape[1]
         recipe, config = self.record.recipe, self.record.heads[name]
-        head = FusionHead(
+        make = partial(
+            FusionHead,
             audio_dim,
             text_dim,
             len(recipe.labels),
@@ -119,10 +133,13 @@ class RunDirectory:
             label_messages=recipe.graph.used_by(config).labels,
         )
         path = head_path(self.path, name, self.record.best_seed if seed is None else seed)
-        try:
-            head.load_state_dict(_load(path))
-        except RuntimeError as error:
-            raise BundleError(f"{path}: does not fit {RECORD_FILE}; train again") from error
+        state = _load(path)
+        with torch.device("meta"):  # what the record promises may take more memory than there is
+            promised = {key: value.shape for key, value in make().state_dict().items()}
+        if promised != {key: value.shape for key, value in state.items()}:
+            raise BundleError(f"{path}: does not fit {RECORD_FILE}; train again")
+        head = make()
+        head.load_state_dict(state)
         return head.eval()
 
     def features(self, split: Split) -> Features:
@@ -137,7 +154,15 @@ class RunDirectory:
 
     @cached_property
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return _load(self.path / "features.safetensors")
+        path = self.path / "features.safetensors"
+        tensors = _load(path)
+        shapes = [tuple(tensors[name].shape) for name in _FEATURES if name in tensors]
+        rows = len(self.record.rows)
+        if [len(shape) for shape in shapes] != [2] * 3 or {s[0] for s in shapes} != {rows}:
+            raise BundleError(
+                f"{path}: does not hold the {rows} rows of {RECORD_FILE}; train again"
+            )
+        return tensors
 
 
 def save_features(folder: Path, embeddings: Embeddings) -> None:

@@ -77,6 +77,9 @@ def test_a_busy_machine_is_warned_of(report: Kind) -> None:
     ("text", "message"),
     [
         ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"a":' * 100_000, "is not JSON"),
+        ('{"schema_version": ' + "9" * 10_000 + "}", "is not JSON|found version 9"),
         ("[]", "expected a benchmark report of schema version 2, found none"),
         ('{"schema_version": 99}', "found version 99; measure again"),
         ('{"schema_version": 2}', "is no benchmark report: kind: Field required"),

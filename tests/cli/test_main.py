@@ -142,3 +142,21 @@ def test_an_incomplete_installation_exits_with_3(hemogat_process: Process, tmp_p
     assert process.stderr == (
         "error: soundfile is not installed; install what hemogat needs with: pip install hemogat\n"
     )
+
+
+def test_an_interruption_while_modules_load_is_one_line(tmp_path: Path) -> None:
+    """A module that commands import stands in for a slow one: it presses Ctrl-C."""
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom hemogat.__main__ import main\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted\n"
+
+
+def test_the_command_begins_where_that_is_caught() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert '\nhemogat = "hemogat.__main__:main"\n' in project

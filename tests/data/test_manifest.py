@@ -447,3 +447,9 @@ class TestWrite:
         with pytest.raises(InputError, match="cannot be written"):
             write_manifest(tmp_path / "manifest.csv", [])
         assert os.listdir(tmp_path) == ["manifest.csv"]
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ManifestError, match="pipe: it is a device or a pipe"):
+        read_manifest(tmp_path / "pipe")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +133,34 @@ def test_weights_in_pickles_are_not_looked_for(
         load_saved(folder)
     with pytest.raises(HemogatError):
         load_pretrained(str(folder), "audio_encoder", ("wav2vec2",))
+
+
+def test_the_code_of_a_pretrained_model_is_not_run(tmp_path: Path, marker: Path) -> None:
+    """A folder may name code of its own, and transformers asks for it where there is a terminal."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    code = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": code}))
+    (folder / "evil.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
+    program = (
+        "from hemogat.model.pretrained import load_pretrained, save_tokenizer\n"
+        "from pathlib import Path\n"
+        "from hemogat.errors import ConfigError\n"
+        f"for load in (lambda: load_pretrained({str(folder)!r}, 'audio_encoder', ('wav2vec2',)),\n"
+        f"             lambda: save_tokenizer({str(folder)!r}, 'text_encoder', Path('t.json'))):\n"
+        "    try:\n"
+        "        load()\n"
+        "    except ConfigError:\n"
+        "        print('refused')\n"
+    )
+    ours, theirs = pty.openpty()
+    os.write(ours, b"y\ny\ny\n")
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdin=theirs, capture_output=True, text=True, cwd=tmp_path
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.stdout.count("refused") == 2, done.stderr
 
 
 def test_a_pickle_in_the_feature_cache_is_made_anew(tmp_path: Path, malicious: object) -> None:

@@ -162,3 +162,37 @@ def test_features_keep_the_rows_of_the_record(tiny_run: Path) -> None:
     stored = load_file(tiny_run / "features.safetensors")
     rows = [i for i, row in enumerate(run.record.rows) if row.split == "val"]
     torch.testing.assert_close(run.features("val").embeddings.audio, stored["audio"][rows])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"best_seed": 7}, "best_seed 7 is none of seeds"),
+        ({"seeds": []}, "best_seed 0 is none of seeds"),
+        ({"heads": {}}, "heads lack 'full'"),
+        ({"heads": {"full": {}, "../../x": {}}}, "heads"),
+        ({"rows": [{"id": "1", "label": "joyful", "split": "test"}]}, "label 'joyful'"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(
+    run_copy: Path, change: dict[str, object], reason: str
+) -> None:
+    path = run_copy / "run.json"
+    best = {"best_seed": 0} if "seeds" in change else {}
+    path.write_text(json.dumps(json.loads(path.read_text()) | best | change))
+    with pytest.raises(BundleError, match=reason) as caught:
+        RunDirectory.open(run_copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_that_its_tensors_contradict_is_refused(run_copy: Path) -> None:
+    path = run_copy / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"rows": record["rows"] * 2}))
+    with pytest.raises(BundleError, match=r"features\.safetensors: does not hold the \d+ rows"):
+        RunDirectory.open(run_copy).features("train")
+    for change in ({"hidden": 2**20}, {"hidden": 32}, {"num_layers": 2}):  # the first: terabytes
+        head = record["heads"]["full"] | change
+        path.write_text(json.dumps(record | {"heads": record["heads"] | {"full": head}}))
+        with pytest.raises(BundleError, match=r"full-seed\d\.safetensors: does not fit run\.json"):
+            RunDirectory.open(run_copy).head()
