@@ -192,7 +192,7 @@ def test_the_readme_says_how_to_start_it(many_engines: Path, tmp_path: Path) -> 
     out = write_repository(many_engines, tmp_path / "my models", settings)
     text = readme(out)
     assert f"docker build -f serving/Dockerfile -t {IMAGE} ." in text
-    assert "docker run --rm --gpus all" in text
+    assert "docker run --rm --gpus all --shm-size 1g --stop-timeout 45 -p 127.0.0.1:8000" in text
     assert f"--mount type=bind,source={many_engines},target=/bundle,readonly" in text
     assert f"--mount 'type=bind,source={out},target=/models,readonly' {IMAGE}" in text
     assert "hemogat serve `" not in text
