@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.figures import OVER, Figure
 from hemogat.benchmarks.quantities import column_scale, plus_minus
 
 _Row = dict[str, Figure]
 # Their intervals would make tables too wide to print; the JSON has them.
 _BOUNDS_LEFT_OUT = ("p90", "p95", "p99")
-_COMPONENT, _OVER = "component", "over"
+_COMPONENT = "component"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def figure_tables(figures: Sequence[Figure]) -> list[FigureTable]:
     rows: dict[object, _Row] = {}
     for figure in figures:
         # What a ratio is over is no condition of the row: it stands beside the times.
-        axes = [axis for axis in sorted(figure.axes.items()) if axis[0] != _OVER]
-        rows.setdefault((figure.target, *axes), {})[figure.metric] = figure
+        axes = [axis for axis in sorted(figure.axes.items()) if axis[0] != OVER]
+        rows.setdefault((figure.target, *axes), {})[_column(figure)] = figure
     groups: list[tuple[set[str], list[_Row]]] = []
     for row in rows.values():
         metrics, together = set(row), [row]
@@ -46,6 +46,12 @@ def figure_tables(figures: Sequence[Figure]) -> list[FigureTable]:
             metrics, together = group[0] | metrics, [*group[1], *together]
         groups.append((metrics, together))
     return [_table(part) for _, together in groups for part in _by_component(together)]
+
+
+def _column(figure: Figure) -> str:
+    """Name a figure's column: a target may have ratios over several others."""
+    over = f" over {figure.axes[OVER]}" if OVER in figure.axes else ""
+    return figure.metric.replace("_", " ") + over
 
 
 def _by_component(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
@@ -61,19 +67,17 @@ def _first(row: _Row) -> Figure:
 
 def _table(rows: Sequence[_Row]) -> FigureTable:
     first = [_first(row) for row in rows]
-    axes = [n for n in dict.fromkeys(n for f in first for n in f.axes) if n != _OVER]
+    axes = [n for n in dict.fromkeys(n for f in first for n in f.axes) if n != OVER]
     common = [name for name in axes if len({figure.axes.get(name) for figure in first}) == 1]
     varying = [name for name in axes if name not in common]
     common.sort(key=lambda name: name != _COMPONENT)  # that first
     told = [_told(name, first[0].axes[name]) for name in common]
-    bases = {str(f.axes[_OVER]) for row in rows for f in row.values() if _OVER in f.axes}
-    told += [f"ratios over {', '.join(sorted(bases))}"] if bases else []
     titles, columns = [], []
-    for metric in dict.fromkeys(metric for row in rows for metric in row):
-        found = [row.get(metric) for row in rows]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        found = [row.get(name) for row in rows]
         unit = next(figure.unit for figure in found if figure is not None)
         divisor, scaled_unit = column_scale([f.value for f in found if f is not None], unit)
-        titles.append(f"{metric.replace('_', ' ')} {scaled_unit}".strip())
+        titles.append(f"{name} {scaled_unit}".strip())
         columns.append(["" if f is None else _cell(f, divisor) for f in found])
     return FigureTable(
         caption="; ".join(told),

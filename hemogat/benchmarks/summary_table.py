@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hemogat.benchmarks.figures import END_TO_END, P50, SPEED_UP, Figure
+from hemogat.benchmarks.figures import END_TO_END, OVER, P50, SPEED_UP, Figure
 from hemogat.benchmarks.quantities import plus_minus
 from hemogat.benchmarks.report import BenchReport
 
@@ -156,7 +156,8 @@ class _Peers:
 
     def _one(self, target: str, metric: str, **axes: str | int) -> Bounded | None:
         for figure in self._figures:
-            if (figure.target, figure.metric) == (target, metric) and (
+            over = figure.axes.get(OVER, FIRST)  # of older reports the only one
+            if (figure.target, figure.metric, over) == (target, metric, FIRST) and (
                 axes.items() <= figure.axes.items()
             ):
                 return Bounded(figure.value, figure.low, figure.high)

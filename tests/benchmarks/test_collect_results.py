@@ -15,6 +15,17 @@ def test_committed_results_are_what_their_suites_measure() -> None:
     assert outdated(collect_results.RESULTS, collect_results.SUITES) == []
 
 
+def test_committed_reports_have_markdown_beside_them() -> None:
+    reports = [
+        path
+        for path in collect_results.RESULTS.glob("*.json")
+        if '"schema_version": 2' in path.read_text()[:60]
+    ]
+    assert len(reports) > 5
+    bare = [path.name for path in reports if not path.with_suffix(".md").is_file()]
+    assert [name for name in bare if not name.startswith("killed-server-")] == []
+
+
 def measured(folder: Path, suite: str, report: str, **settings: int) -> None:
     """Leave what a suite's step leaves."""
     place = folder / suite / "iemocap"

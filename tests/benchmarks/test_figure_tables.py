@@ -45,10 +45,12 @@ def test_a_ratio_stands_beside_the_time_whatever_it_is_over() -> None:
         figure("a", "p50", "ms", 2.0, batch=1),
         figure("b", "p50", "ms", 1.0, batch=1),
         figure("b", "speed_up", "ratio", 2.0, batch=1, over="a"),
+        figure("b", "speed_up", "ratio", 5.0, batch=1, over="slow"),
     ]
     (table,) = figure_tables(figures)
-    assert table.caption == "batch 1; ratios over a"
-    assert table.rows == (("a", "2", ""), ("b", "1", "2"))
+    assert table.caption == "batch 1"
+    assert table.numbers == ("p50 ms", "speed up over a ×", "speed up over slow ×")
+    assert table.rows == (("a", "2", "", ""), ("b", "1", "2", "5"))
 
 
 def test_a_column_has_one_unit_and_intervals_scale_with_it() -> None:

@@ -44,10 +44,12 @@ def timed(target: str, scale: float, ratio: float | None = None) -> list[Figure]
     ]
     found = [figure(target, "p50", "ms", ms * scale, **axes) for ms, axes in cases]
     if ratio is not None:
-        over = {"over": "transformers eager"}
+        # Over something else too, which is not what is asked for.
+        bases = {"other": 9.0, "transformers eager": ratio}
         found += [
-            figure(target, "speed_up", "ratio", ratio, "higher", **axes, **over)
+            figure(target, "speed_up", "ratio", times, "higher", **axes, over=over)
             for _, axes in cases
+            for over, times in bases.items()
         ]
     size = figure(target, "size", "MiB", 700.4)
     return [*found, size, figure(target, "peak_memory", "MiB", 1500.2, gnn="gat")]
