@@ -14,7 +14,8 @@ test: $(VENV)/.tools
 
 # The bundle that is committed: the demo's run, exported in fp32 and int8.
 demo-bundle: demo
-	$(BIN)/hemogat export build/demo/run --recipe export/onnx-int8.yaml --out build/demo/bundle
+	$(BIN)/hemogat export build/demo/run --recipe export/onnx-int8.yaml --out build/demo/bundle \
+	  --inputs build/demo/gate/manifest.csv
 	rm -rf export/models/demo
 	cp -r build/demo/bundle export/models/demo
 

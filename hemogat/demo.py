@@ -14,7 +14,7 @@ import numpy as np
 from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
 from hemogat.benchmarks.statistics import LatencySummary
 from hemogat.config import Settings
-from hemogat.data.demo_corpus import make_demo_corpus
+from hemogat.data.demo_corpus import make_demo_corpus, make_gate_corpus
 from hemogat.data.manifest import Utterance
 from hemogat.errors import ParityError
 from hemogat.export.export_run import export_run
@@ -42,7 +42,7 @@ _PACKAGES = (
 
 
 class DemoParity(Settings):
-    """Torch against the exported graphs, end to end on the test split."""
+    """Torch against the exported graphs, end to end on utterances that nothing was trained on."""
 
     utterances: int
     flips: int
@@ -98,17 +98,20 @@ def run_demo(out: Path, progress: Progress | None = None) -> DemoSummary:
     """
     progress = progress or Progress()
     timer = _Timer()
-    paths = {name: out / name for name in ("corpus", "run", "bundle", "repository")}
+    paths = {name: out / name for name in ("corpus", "gate", "run", "bundle", "repository")}
     (out / SUMMARY_FILE).unlink(missing_ok=True)  # of an earlier demo, whose folders go now
     find_tritonserver()  # missing, it is better said now than after training
     with timer.stage("corpus"):
         utterances = _make_corpus(paths["corpus"], progress)
+        with progress.stage("Speak for the gate") as stage:
+            compared = make_gate_corpus(paths["gate"], progress=stage.reach).manifest
     with timer.stage("train"):
         manifest = paths["corpus"] / "manifest.csv"
         run = train(load_recipe("demo"), manifest, paths["run"], progress)
         accuracy = evaluate_run(run).accuracies()
     with timer.stage("export"):
-        parity = export_run(run.path, paths["bundle"], ExportConfig(), progress).parity
+        config = ExportConfig()
+        parity = export_run(run.path, paths["bundle"], config, progress, inputs=compared).parity
     test = [u for u in utterances if u.split == "test"]
     triton, latency_ms = _serve(paths["bundle"], paths["repository"], test, timer, progress)
     summary = DemoSummary(

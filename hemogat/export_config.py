@@ -20,8 +20,9 @@ class ParityConfig(Settings):
     ``max_abs_diff`` and ``min_cosine`` hold for every output, ``max_flip_rate`` for the share of
     decisions that differ, with all inputs and over all ways of asking, ``max_ua_change`` for the
     unweighted accuracy (mean recall, as a share) end to end with all inputs, either way.
-    ``max_batch_diff``: how far the probabilities of an utterance alone may be from those of the
-    same utterance in a batch. ``min_recall``: the share of the fusion graph's neighbours that a
+    ``max_batch_diff``: how far the probabilities of an utterance may be from one another, alone and
+    in different batches; ``max_batch_embedding_diff``: the same of its embeddings, as a share of
+    their largest number. ``min_recall``: the share of the fusion graph's neighbours that a
     search outside of it has to find.
     """
 
@@ -30,17 +31,21 @@ class ParityConfig(Settings):
     max_flip_rate: Share = 0.0
     max_ua_change: Share = 0.0
     max_batch_diff: PositiveFloat = 1e-5
+    max_batch_embedding_diff: PositiveFloat = 1e-4
     min_recall: Share = 0.99
 
 
-# Below fp32 embeddings move; what counts is what is decided.
-_REDUCED = ParityConfig(
-    max_abs_diff=None,
-    min_cosine=None,
-    max_flip_rate=0.01,
-    max_ua_change=0.005,
-    max_batch_diff=1e-2,
-)
+# Below fp32 embeddings move; what counts is what is decided. int8 has static scales, so that its
+# answers depend on the batch no more than those of fp32.
+_INT8 = ParityConfig(max_abs_diff=None, min_cosine=None, max_flip_rate=0.01, max_ua_change=0.005)
+# Batches of other sizes are summed up in another order, which rounds the last digit the other way.
+_HALF = _INT8.model_copy(update={"max_batch_diff": 1e-3, "max_batch_embedding_diff": 1e-2})
+_LIMITS: dict[Precision, ParityConfig] = {
+    "fp32": ParityConfig(),
+    "fp16": _HALF,
+    "bf16": _HALF,
+    "int8": _INT8,
+}
 
 
 class Profile(Settings):
@@ -86,8 +91,9 @@ class ExportConfig(Settings):
 
     ``parity``: None for the precision's own limits. ``calibration_utterances``: training
     utterances that int8 takes its scales from. ``gather``: write the ``fusion_gather`` graph too,
-    for banks that are searched outside the graph. ``device``: where the gate runs the engine; None
-    for the engine's own, as for :func:`hemogat.runtime.sessions.open_graph`.
+    for banks that are searched outside the graph. ``allow_unjudged``: write an engine that cannot
+    be compared on this machine, marked so; else it is refused. ``device``: where the gate runs the
+    engine; None for the engine's own, as for :func:`hemogat.runtime.sessions.open_graph`.
     """
 
     engine: Engine = "onnx"
@@ -96,6 +102,7 @@ class ExportConfig(Settings):
     parity: ParityConfig | None = None
     calibration_utterances: PositiveInt = 128
     gather: bool = False
+    allow_unjudged: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] | None = None
     tensorrt: TensorRTConfig = TensorRTConfig()
 
@@ -117,7 +124,7 @@ class ExportConfig(Settings):
         """What the gate judges by."""
         if self.parity is not None:
             return self.parity
-        return ParityConfig() if self.precision == "fp32" else _REDUCED
+        return _LIMITS[self.precision]
 
     @property
     def onnx_opset(self) -> int:

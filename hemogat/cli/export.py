@@ -66,7 +66,7 @@ def export(
         Path | None,
         typer.Option(
             help="Manifest of utterances to compare on.",
-            show_default="the run's test split; all splits if it has fewer than 500",
+            show_default="the val split, else the test split, whichever has 500; else both",
         ),
     ] = None,
     device: Annotated[
@@ -81,6 +81,19 @@ def export(
         bool,
         typer.Option("--gather", help="Write the graph for banks searched outside it too."),
     ] = False,
+    calibration: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Training utterances that int8 takes its scales from.",
+            show_default="128",
+        ),
+    ] = None,
+    allow_unjudged: Annotated[
+        bool,
+        typer.Option("--allow-unjudged", help="Write engines that cannot be compared here too."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a run to a bundle, through the parity gate.
@@ -94,7 +107,11 @@ def export(
     from hemogat.workspace import default_bundle, find_latest
 
     configs = _configs(
-        *(recipe, engine or [], precision or []), device=device, gather=gather or None
+        *(recipe, engine or [], precision or []),
+        device=device,
+        gather=gather or None,
+        calibration_utterances=calibration,
+        allow_unjudged=allow_unjudged or None,
     )
     if run is None:
         run = find_latest("run.json")
@@ -201,9 +218,16 @@ def _print_parity(bundle: Path | None, target: str, parity: ParityReport) -> Non
         return
     sizes = {} if bundle is None else _sizes(bundle, target)
     times: dict[str, tuple[str, str]] = {
-        t.graph: (f"{t.p50_ms:.1f}", f"{t.torch_p50_ms:.1f}") for t in parity.latency
+        t.graph: (
+            _milliseconds(t.p50_ms, t.interval_ms),
+            _milliseconds(t.torch_p50_ms, t.torch_interval_ms),
+        )
+        for t in parity.latency
     }
-    typer.echo(f"{target} beside torch fp32 over {parity.utterances} utterances:")
+    if parity.stand_in is not None:
+        remark(f"{target} itself was not compared, but {parity.stand_in}")
+    source = "" if parity.source is None else f" of {parity.source}"
+    typer.echo(f"{target} beside torch fp32 over {parity.utterances} utterances{source}:")
     rows = []
     for row in parity.rows:
         flips = "" if row.flips is None else str(row.flips)
@@ -228,16 +252,26 @@ def _print_parity(bundle: Path | None, target: str, parity: ParityReport) -> Non
     if parity.searches and len(parity.searches) < len(get_args(SearchMode)):
         remark("the other ways to search need the extra search and were not judged")
     typer.echo(
-        f"unweighted accuracy {100 * parity.ua_change:+.2f} points, alone and in a batch within "
-        f"{parity.batch_diff:.1e}"
+        f"accuracy {100 * parity.accuracy_change:+.2f} points, unweighted "
+        f"{100 * parity.ua_change:+.2f}; alone and in batches within {parity.batch_diff:.1e}, "
+        f"embeddings {parity.batch_embedding_diff:.1e}"
     )
+    if parity.load is not None:
+        typer.echo(
+            f"p50 with its 95 % interval, torch and engine taking turns, at {parity.load:.1f} "
+            f"processes per core"
+        )
     for graph, layers in parity.restored.items():
         if layers:
             typer.echo(f"{graph}: in float again, as they flipped decisions: {', '.join(layers)}")
     if not parity.enough_for_rates:
-        typer.echo(
-            "few decisions: rates are judged on 500 or more, name more utterances with --inputs"
-        )
+        typer.echo("few utterances: rates are judged on 500 or more, name more with --inputs")
+
+
+def _milliseconds(p50: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{p50:.1f}"
+    return f"{p50:.1f} ({interval[0]:.1f} to {interval[1]:.1f})"
 
 
 def _sizes(bundle: Path, target: str) -> dict[str, str]:

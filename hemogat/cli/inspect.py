@@ -82,6 +82,16 @@ def _as_json(
         "path": str(bundle.path),
         **manifest,
         "parity": parity.model_dump(mode="json")["reports"],
+        "tensors": {
+            spec.name: {
+                direction: {
+                    t.name: {"dtype": t.dtype, "shape": list(bundle.manifest.shape(t))}
+                    for t in tensors
+                }
+                for direction, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs))
+            }
+            for spec in bundle.manifest.graphs
+        },
         "size_bytes": total_bytes,
         "accepts_missing_modality": bundle.manifest.accepts_missing_modality,
         "golden_max_abs_diff": None if checked is None else checked.max_abs_diff,
@@ -119,16 +129,27 @@ def _parity_lines(bundle: Bundle, parity: ParityFile) -> Iterator[str]:
         if target not in parity.reports:
             yield f"{target}: never compared"
     for target, report in parity.reports.items():
+        if report.ungated is not None:
+            yield f"{target}: not judged: {report.ungated}"
         if report.rows:
             gap = report.end_to_end
             yield (
                 f"{target}: {report.flips_in_words()}, probabilities within "
-                f"{gap.max_abs_diff:.1e}, UA {100 * report.ua_change:+.2f} points"
+                f"{gap.max_abs_diff:.1e}, UA {100 * report.ua_change:+.2f} points, accuracy "
+                f"{100 * report.accuracy_change:+.2f}"
             )
+            if report.stand_in is not None:
+                yield f"{target}: itself not compared, but {report.stand_in}"
             for row in report.searches:
                 yield f"{target}, search {row.mode}: {row.flips} flipped, recall {row.recall:.4f}"
-        if report.ungated is not None:
-            yield f"{target}: not judged: {report.ungated}"
+
+
+def _tensor_lines(bundle: Bundle) -> Iterator[str]:
+    for spec in bundle.manifest.graphs:
+        for direction, tensors in (("in", spec.inputs), ("out", spec.outputs)):
+            for tensor in tensors:
+                shape = ", ".join(map(str, bundle.manifest.shape(tensor)))
+                yield f"{spec.name} {direction}  {tensor.name} {tensor.dtype} [{shape}]"
 
 
 def _facts(bundle: Bundle, models_bytes: list[int], total_bytes: int) -> dict[str, str]:
@@ -150,6 +171,7 @@ def _facts(bundle: Bundle, models_bytes: list[int], total_bytes: int) -> dict[st
             f"{model.graph} {model.engine}-{model.precision}, {size(count)}"
             for model, count in zip(manifest.models, models_bytes, strict=True)
         ),
+        "tensors": "\n".join(_tensor_lines(bundle)),
         "made": f"{manifest.provenance.created_utc}, seed {manifest.provenance.seed}",
         "with": "\n".join(f"{p} {v}" for p, v in manifest.provenance.versions.items()),
     }

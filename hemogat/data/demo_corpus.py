@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from hemogat.contract import Modality
 from hemogat.data.demo_sentences import SentenceMaker
-from hemogat.data.demo_voices import PROSODIES, SPEAKERS, Speaker, ask_for, shape_spectrum
+from hemogat.data.demo_voices import (
+    HELD_OUT_SPEAKERS,
+    PROSODIES,
+    SPEAKERS,
+    Speaker,
+    ask_for,
+    shape_spectrum,
+)
 from hemogat.data.espeak import SAMPLE_RATE_HZ, Speech, synthesise
 from hemogat.data.manifest import Utterance, write_manifest
 from hemogat.errors import InputError
@@ -148,6 +155,19 @@ def make_demo_corpus(
     utterances = tuple(_utterance(folder, line) for line in lines)
     cases = tuple(line.case for line in lines)
     return DemoCorpus(folder / MANIFEST, utterances, cases, seconds)
+
+
+def make_gate_corpus(
+    folder: str | Path, *, progress: Callable[[int, int], None] | None = None
+) -> DemoCorpus:
+    """Make utterances that the demo's export is compared on: other sentences than the corpus's.
+
+    They are of the speakers that nothing is trained on, and enough to speak of rates. Raises as
+    :func:`make_demo_corpus`.
+    """
+    return make_demo_corpus(
+        folder, per_speaker=80, speakers=HELD_OUT_SPEAKERS, seed=1, progress=progress
+    )
 
 
 def _write_script(

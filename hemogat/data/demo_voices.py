@@ -48,6 +48,7 @@ SPEAKERS: tuple[Speaker, ...] = (
     Speaker("en", "norbert", "test"),
     Speaker("en-us-nyc", "boris", "test"),
 )
+HELD_OUT_SPEAKERS = tuple(speaker for speaker in SPEAKERS if speaker.split != "train")
 
 
 @dataclass(frozen=True)

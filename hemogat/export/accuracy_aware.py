@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hemogat.data.audio import cut_windows
+from hemogat.data.manifest import Manifest, Utterance
 from hemogat.data.text import batch_tokens
 from hemogat.export.parity import Reference, ReferenceAnswers
 from hemogat.runtime.bundle import GraphName
@@ -21,6 +22,20 @@ _AT_ONCE = 32
 _MOST = 128  # utterances to ask: quantisation asks again for every layer that it ranks
 
 
+def utterances_to_rank_on(manifest: Manifest, judged: Sequence[Utterance]) -> tuple[Utterance, ...]:
+    """Return at most :data:`_MOST` utterances, spread over a split that the gate does not judge on.
+
+    A held-out split if there is one: training utterances are in the bank, where each finds itself,
+    and so keep their decisions too easily.
+    """
+    taken = {utterance.id for utterance in judged}
+    splits = (manifest.split("val"), manifest.split("test"))
+    free = (s for s in splits if s and taken.isdisjoint(u.id for u in s))
+    rows = next(free, manifest.split("train"))
+    count = min(len(rows), _MOST)
+    return tuple(rows[n * len(rows) // count] for n in range(count))
+
+
 def encoder_judges(
     reference: Reference,
     rows: Sequence[PreparedRow],
@@ -30,13 +45,9 @@ def encoder_judges(
     """Return, for each encoder, what says of every utterance whether its decision is kept.
 
     The candidate encodes; the other modality and the head are the reference's, so that a flip is
-    the candidate's own. Of many utterances, :data:`_MOST` are asked, spread over ``rows``.
+    the candidate's own.
     """
-    count = min(len(rows), _MOST)
-    chosen = [n * len(rows) // count for n in range(count)]
-    rows = [rows[n] for n in chosen]
-    embeddings, logits = expected.embeddings[torch.tensor(chosen)], expected.logits[chosen]
-
+    embeddings, logits = expected.embeddings, expected.logits
     cut = {
         number: cut_windows(row.samples, window_samples)
         for number, row in enumerate(rows)

@@ -169,8 +169,9 @@ def _write_reports(
     _write(folder / PARITY_FILE, ParityFile(reports=reports).model_dump_json(indent=1))
     card = bundle.path / _CARD
     if card.is_file():
-        note = f"\n## The bank was changed\n\n{change}. Accuracy and parity above are of before.\n"
-        _write(folder / _CARD, card.read_text(encoding="utf-8") + note)
+        title, _, rest = card.read_text(encoding="utf-8").partition("\n")
+        note = f"**The bank was changed: {change}. Accuracy and parity below are of before.**"
+        _write(folder / _CARD, f"{title}\n\n{note}\n{rest}".rstrip("\n"))
 
 
 def _answer_golden(old: Bundle, new: Bundle) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hemogat.data.manifest import Utterance
 from hemogat.errors import ParityError
-from hemogat.export.accuracy_aware import encoder_judges
+from hemogat.export.accuracy_aware import Judge, encoder_judges, utterances_to_rank_on
 from hemogat.export.bundle_files import (
     GOLDEN,
     carry_over,
@@ -22,19 +22,21 @@ from hemogat.export.bundle_files import (
 from hemogat.export.calibration import calibration_feeds
 from hemogat.export.gating import (
     Candidate,
+    Judged,
     check_audio,
     judge,
     manifest_of,
-    nothing_judged,
+    runs_in_place,
     utterances_to_judge,
 )
 from hemogat.export.model_card import model_card
-from hemogat.export.parity import Reference, reference_answers
+from hemogat.export.parity import Reference, ReferenceAnswers, reference_answers
 from hemogat.export.parity_gate import RefusedError, gate
 from hemogat.export.targets import (
     Calibration,
     Source,
     build_plans,
+    is_accuracy_aware,
     target_name,
     write_bank_graphs,
     write_models,
@@ -56,7 +58,7 @@ from hemogat.runtime.bundle import (
 )
 from hemogat.runtime.parity_report import PARITY_FILE, ParityFile, ParityReport, read_parity
 from hemogat.training.evaluation import evaluate_run
-from hemogat.training.preparation import prepare_rows
+from hemogat.training.preparation import PreparedRow, prepare_rows
 from hemogat.training.run_directory import RunDirectory
 from hemogat.versions import installed_versions
 
@@ -86,9 +88,9 @@ def export_run(
     Of a run with random weights numbers are reported and nothing is judged.
 
     The bundle at ``out`` is written whole or not at all. If one of the same run stands there, its
-    other engines stay; one of another run is replaced. The gate compares on the test split, on all
-    splits if that has fewer than 500 utterances; their audio must still be where the run's
-    manifest says.
+    other engines stay; one of another run is replaced. The gate compares on utterances that nothing
+    was trained on (:func:`hemogat.export.gating.utterances_to_judge`); their audio must still be
+    where the run's manifest says.
 
     Args:
         run_path: the run directory.
@@ -111,8 +113,9 @@ def export_run(
     manifest = manifest_of(run)  # refuse before anything is computed
     judged = utterances_to_judge(run, manifest, inputs)
     training = manifest.split("train") if config.precision == "int8" else ()
-    check_audio((*judged, *training))
-    export = _Export(run, out, config, progress or Progress(), judged, training)
+    ranked = utterances_to_rank_on(manifest, judged.utterances) if is_accuracy_aware(config) else ()
+    check_audio((*judged.utterances, *training, *ranked))
+    export = _Export(run, out, config, progress or Progress(), judged, training, ranked)
     with folder_written_whole(out, replace_if_has=MANIFEST_FILE) as folder:
         parity, missing = _fill(export, folder)
         write_sums(folder)
@@ -129,8 +132,9 @@ class _Export:
     out: Path
     config: ExportConfig
     progress: Progress
-    judged: tuple[Utterance, ...]  # compared on; the golden cases are among them
+    judged: Judged  # compared on; the golden cases are among them
     training: tuple[Utterance, ...]  # calibrated on
+    ranked: tuple[Utterance, ...]  # what accuracy-aware quantisation asks its candidates
 
     @property
     def target(self) -> str:
@@ -139,6 +143,20 @@ class _Export:
     def calibration(self) -> Calibration:
         count = self.config.calibration_utterances
         return calibration_feeds(self.run, self.training, count, self.progress)
+
+    def answers(
+        self, reference: Reference, utterances: tuple[Utterance, ...]
+    ) -> tuple[list[PreparedRow], ReferenceAnswers]:
+        recipe = self.run.record.recipe
+        rows = prepare_rows(utterances, recipe, self.run.tokenizer_path, self.progress)
+        return rows, reference_answers(reference, rows, recipe.audio.window_samples, self.progress)
+
+    def judges(self, reference: Reference) -> dict[GraphName, Judge]:
+        if self.run.record.random_weights:
+            return {}
+        rows, expected = self.answers(reference, self.ranked)
+        window_samples = self.run.record.recipe.audio.window_samples
+        return encoder_judges(reference, rows, expected, window_samples)
 
 
 def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]:
@@ -154,18 +172,15 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
         run.text_encoder() if "text" in reads else None,
         head,
     )
-    rows = prepare_rows(export.judged, recipe, run.tokenizer_path, progress)
-    expected = reference_answers(reference, rows, recipe.audio.window_samples, progress)
+    rows, expected = export.answers(reference, export.judged.utterances)
     run_hash = run_sha256(run)
     earlier = carry_over(export.out, folder, run_hash, export.target)
-    window_samples = recipe.audio.window_samples
-    judges = encoder_judges(reference, rows, expected, window_samples)
     source = Source(
         *(reference, run.head(), bank, recipe.graph, export.calibration),
-        judges={} if run.record.random_weights else judges,
+        judges=lambda: export.judges(reference),
     )
     written = write_models(source, config, folder, progress)
-    paths = written.paths
+    graphs = paths = written.paths
     write_bank_graphs(source, config, folder)
     missing: tuple[str, ...] = ()
     if config.engine == "trt":
@@ -173,29 +188,27 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
     if reference.text_encoder is not None:
         shutil.copyfile(run.tokenizer_path, folder / _TOKENIZER)
     if earlier is None:
-        write_golden(recipe.labels, config.limits, export.judged, rows, expected, folder)
+        write_golden(recipe.labels, config.limits, export.judged.utterances, rows, expected, folder)
     else:
         keep_golden(earlier, folder)
     kept = () if earlier is None else _others(earlier, export.target)
     models = (*kept, *_models(config, paths, folder))
     manifest = _bundle_manifest(run, reference, models, run_hash, folder)
     write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    candidate = Candidate(Bundle(folder, manifest), config, reference, rows, expected)
-    parity = _judge(export, candidate, written.restored, built=bool(paths))
-    _write_reports(export, candidate.bundle, earlier, parity if paths else None)
+    candidate = Candidate(
+        *(Bundle(folder, manifest), config, reference, rows, expected, graphs),
+        source=export.judged.source,
+        stand_in=runs_in_place(config, built=bool(paths)),
+    )
+    parity = _judge(export, candidate, written.restored)
+    _write_reports(export, candidate.bundle, earlier, parity)
     return parity, missing
 
 
 def _judge(
-    export: _Export,
-    candidate: Candidate,
-    restored: dict[GraphName, tuple[str, ...]],
-    *,
-    built: bool,
+    export: _Export, candidate: Candidate, restored: dict[GraphName, tuple[str, ...]]
 ) -> ParityReport:
     """Compare and gate; on failure leave the report beside the bundle."""
-    if not built:
-        return nothing_judged(export.config, "no plan was built")
     parity = judge(candidate, export.progress, random_weights=export.run.record.random_weights)
     parity = parity.model_copy(update={"restored": restored})
     if parity.ungated is None:
@@ -214,13 +227,11 @@ def _judge(
 
 
 def _write_reports(
-    export: _Export, bundle: Bundle, earlier: Bundle | None, parity: ParityReport | None
+    export: _Export, bundle: Bundle, earlier: Bundle | None, parity: ParityReport
 ) -> None:
     """Write what is known of every engine, and how well the head recognises."""
     reports = dict(read_parity(earlier).reports) if earlier is not None else {}
-    reports.pop(export.target, None)
-    if parity is not None:
-        reports[export.target] = parity
+    reports[export.target] = parity
     found = ParityFile(reports=reports)
     write_json(bundle.path / PARITY_FILE, found.model_dump(mode="json"))
     metrics = evaluate_run(export.run)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hemogat.data.manifest import SPLITS, Manifest, Utterance, read_manifest
 from hemogat.errors import IncompleteError, InputError
 from hemogat.export.bundle_files import add_own_answers
 from hemogat.export.parity import Reference, ReferenceAnswers, compare
 from hemogat.export.search_parity import compare_searches
-from hemogat.export.speed import component_latency
+from hemogat.export.speed import component_latency, load_per_core
+from hemogat.export.stand_in import stand_in
 from hemogat.export.targets import target_name
 from hemogat.export_config import ExportConfig
 from hemogat.machine import find_gpus
 from hemogat.progress import Progress
-from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.bundle import Bundle, GraphName
 from hemogat.runtime.parity_report import ENOUGH_FOR_RATES, ParityReport
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.preparation import PreparedRow, without_skipped
@@ -32,6 +34,9 @@ class Candidate:
     reference: Reference
     rows: Sequence[PreparedRow]
     expected: ReferenceAnswers
+    graphs: Mapping[GraphName, Path]  # the engine's own, or those that it is built from
+    source: str  # of the rows
+    stand_in: str | None = None  # what is compared in place of the engine
 
 
 def manifest_of(run: RunDirectory) -> Manifest:
@@ -63,20 +68,31 @@ def manifest_of(run: RunDirectory) -> Manifest:
     return manifest
 
 
-def utterances_to_judge(
-    run: RunDirectory, manifest: Manifest, inputs: Path | None
-) -> tuple[Utterance, ...]:
-    """Return what to compare on: ``inputs``, the test split, or where that is small all splits.
+@dataclass(frozen=True)
+class Judged:
+    """The utterances that an export is compared on, and where they come from."""
+
+    utterances: tuple[Utterance, ...]
+    source: str
+
+
+def utterances_to_judge(run: RunDirectory, manifest: Manifest, inputs: Path | None) -> Judged:
+    """Return what to compare on: ``inputs``, or utterances that nothing was trained on.
+
+    These are the validation split if it is large enough to speak of rates, else the test split if
+    that is, else both.
 
     Raises:
         InputError: ``inputs`` is no manifest of the run's labels.
     """
     if inputs is not None:
-        return read_manifest(inputs, run.record.recipe.labels, to_train=False).utterances
-    test = manifest.split("test")
-    if len(test) >= ENOUGH_FOR_RATES:
-        return test
-    return (*test, *manifest.split("val"), *manifest.split("train"))
+        given = read_manifest(inputs, run.record.recipe.labels, to_train=False)
+        return Judged(given.utterances, "the utterances given")
+    val, test = manifest.split("val"), manifest.split("test")
+    for split, name in ((val, "val"), (test, "test")):
+        if len(split) >= ENOUGH_FOR_RATES:
+            return Judged(split, f"the {name} split")
+    return Judged((*val, *test), "the val and test splits")
 
 
 def check_audio(utterances: Iterable[Utterance]) -> None:
@@ -97,37 +113,60 @@ def check_audio(utterances: Iterable[Utterance]) -> None:
 def judge(candidate: Candidate, progress: Progress, *, random_weights: bool) -> ParityReport:
     """Compare the candidate with the reference; its limits are for the caller to hold it to.
 
-    Below fp32 its own answers to the golden cases are added to the bundle. An engine in a precision
-    that this machine's processor lacks is reported as not judged.
+    Below fp32 its own answers to the golden cases are added to the bundle. An engine that cannot
+    run on this machine is compared by its own graphs where they can run in its place.
 
     Raises:
-        IncompleteError: the engine is not installed, or cannot use the device that was asked for.
+        IncompleteError: the engine is not installed, cannot use the device that was asked for, or
+            cannot be compared on this machine at all, which the configuration does not allow.
     """
+    config, bundle = candidate.config, candidate.bundle
+    if candidate.stand_in is None:
+        try:
+            pipeline = Pipeline(
+                bundle, engine=config.engine, precision=config.precision, device=config.device
+            )
+        except IncompleteError as error:
+            if (config.engine, config.precision) != ("openvino", "bf16"):
+                raise
+            return _not_judged(config, error)
+        return _compared(candidate, pipeline, progress, random_weights=random_weights)
+    with stand_in(bundle, candidate.graphs, config.precision) as emulated:
+        pipeline = Pipeline(emulated, engine="onnx", precision=config.precision, device="cpu")
+        report = _compared(candidate, pipeline, progress, random_weights=random_weights)
+    return report.model_copy(update={"stand_in": candidate.stand_in})
+
+
+def _compared(
+    candidate: Candidate, pipeline: Pipeline, progress: Progress, *, random_weights: bool
+) -> ParityReport:
     config = candidate.config
-    reason = _cannot_run(config)
-    if reason is not None:
-        return nothing_judged(config, reason)
-    try:
-        pipeline = Pipeline(
-            candidate.bundle,
-            engine=config.engine,
-            precision=config.precision,
-            device=config.device,
-        )
-    except IncompleteError:
-        if (config.engine, config.precision) != ("openvino", "bf16"):
-            raise
-        return nothing_judged(config, "this CPU has no bf16; export on one that has to judge it")
     report = compare(pipeline, candidate.rows, candidate.expected, config.limits, progress)
-    latency = component_latency(pipeline, candidate.reference, candidate.rows, candidate.expected)
-    if config.precision != "fp32":
-        add_own_answers(pipeline, target_name(config.engine, config.precision))
-    found = {
-        "searches": tuple(compare_searches(pipeline, candidate.expected.embeddings)),
-        "latency": latency,
+    found: dict[str, Any] = {
+        "source": candidate.source,
         "ungated": "the weights are random" if random_weights else None,
     }
+    if candidate.stand_in is None:
+        with progress.stage("Search outside and time"):
+            found["searches"] = tuple(compare_searches(pipeline, candidate.expected.embeddings))
+            found["latency"] = component_latency(
+                pipeline, candidate.reference, candidate.rows, candidate.expected
+            )
+            found["load"] = load_per_core()
+    if config.precision != "fp32":
+        add_own_answers(pipeline, target_name(config.engine, config.precision))
     return report.model_copy(update=found)
+
+
+def _not_judged(config: ExportConfig, error: IncompleteError) -> ParityReport:
+    """Report an engine that cannot run here, if that is allowed."""
+    target = target_name(config.engine, config.precision)
+    if not config.allow_unjudged:
+        raise IncompleteError(
+            f"{target} cannot be compared on this machine, so it is not handed out: {error}; "
+            f"export it on a machine that runs it, or say --allow-unjudged"
+        ) from error
+    return nothing_judged(config, "this CPU has no bf16; export on one that has to judge it")
 
 
 def nothing_judged(config: ExportConfig, reason: str) -> ParityReport:
@@ -137,10 +176,14 @@ def nothing_judged(config: ExportConfig, reason: str) -> ParityReport:
     )
 
 
-def _cannot_run(config: ExportConfig) -> str | None:
-    on_cpu = config.device == "cpu" or (config.device == "auto" and not find_gpus())
-    if config.engine == "onnx" and config.precision == "bf16" and on_cpu:
-        return (
-            "ONNX Runtime has no bf16 operators for the CPU; export with --device cuda to judge it"
-        )
+def runs_in_place(config: ExportConfig, *, built: bool) -> str | None:
+    """Say what is compared in place of the engine on this machine; None if it runs itself.
+
+    ``built``: whether the files of the engine are there, which TensorRT's plans may not be.
+    """
+    if config.engine == "trt" and not built:
+        return f"the typed graphs, in ONNX Runtime on the CPU with {config.precision} emulated"
+    on_cpu = config.device in (None, "cpu") or (config.device == "auto" and not find_gpus())
+    if (config.engine, config.precision) == ("onnx", "bf16") and on_cpu:
+        return "the graphs with bf16 emulated, as ONNX Runtime has no bf16 operators for the CPU"
     return None

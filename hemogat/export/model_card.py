@@ -62,15 +62,16 @@ def _parity(report: ParityReport) -> str:
         return f"not judged: {report.ungated}."
     gap = report.end_to_end
     return (
-        f"over {report.utterances} utterances {report.flips_in_words()}, probabilities within "
-        f"{gap.max_abs_diff:.2g}."
+        ("" if report.ungated is None else f"not judged: {report.ungated}; ")
+        + f"over {report.utterances} utterances {report.flips_in_words()}, probabilities within "
+        f"{gap.max_abs_diff:.2g}, accuracy {100 * report.accuracy_change:+.2f} points."
         + "".join(
             f" Bank searched outside the graph ({row.mode}): {row.flips} flipped, recall "
             f"{row.recall:.4f}."
             for row in report.searches
         )
-        + ("" if report.ungated is None else f" Not judged: {report.ungated}.")
-        + ("" if report.enough_for_rates else " Too few decisions to speak of a rate.")
+        + ("" if report.stand_in is None else f" Compared were {report.stand_in}.")
+        + ("" if report.enough_for_rates else " Too few utterances to speak of a rate.")
     )
 
 

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,6 @@ def to_onnx(module: nn.Module, spec: GraphSpec, samples: Samples, opset: int) ->
     assert program is not None
     model: ir.Model = program.model
     _name_axes(model, spec)
-    _check_operators(model, spec)
     return model
 
 
@@ -206,7 +206,8 @@ def _renamed(shape: ir.Shape | None, names: dict[str, str]) -> ir.Shape | None:
 
 
 def _check_operators(model: ir.Model, spec: GraphSpec) -> None:
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+    graphs = (model.graph, *(function.graph for function in model.functions.values()))
+    for node in chain.from_iterable(map(ir.traversal.RecursiveGraphIterator, graphs)):
         if node.op_type in FORBIDDEN_OPERATORS:
             raise HemogatError(
                 f"{spec.name}: node {node.name} is a {node.op_type}, which not every engine runs"
@@ -214,7 +215,12 @@ def _check_operators(model: ir.Model, spec: GraphSpec) -> None:
 
 
 def save(model: ir.Model, spec: GraphSpec, folder: Path) -> Path:
-    """Write the model into ``folder``, without what the exporter noted; return its path."""
+    """Write the model into ``folder``, without what the exporter noted; return its path.
+
+    Raises:
+        HemogatError: it has an operator that not every engine runs, inside a function or not.
+    """
+    _check_operators(model, spec)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "hemogat", None
     model.graph.name = spec.name

@@ -34,7 +34,7 @@ from hemogat.training.features import extract_embeddings
 from hemogat.training.preparation import PreparedRow
 
 _AT_ONCE = 32
-_ALONE = 32  # utterances that are asked one by one, for comparison with the batch
+_ASKED_AGAIN = 32  # utterances that are asked one by one and in another batch
 
 Array = NDArray[np.float32]
 
@@ -129,7 +129,7 @@ def compare(
             fusion += _fusion_rows(pipeline, f"fusion without {modality}", answers)
         pairs = list(zip(audio, text, strict=True))
         answered = pipeline.fuse(pairs)["probabilities"]
-        alone = _answered_alone(pipeline, prepared[:_ALONE])
+        batch_diff, batch_embedding_diff = _batch_differences(pipeline, prepared, pairs, answered)
     labels = np.array([row.label for row in rows])
     ways = (
         _decision(END_TO_END, "probabilities", expected.probabilities, answered),
@@ -137,19 +137,46 @@ def compare(
     )
     return ParityReport(
         utterances=len(rows),
-        enough_for_rates=sum(row.decisions or 0 for row in ways) >= ENOUGH_FOR_RATES,
+        enough_for_rates=len(rows) >= ENOUGH_FOR_RATES,
         limits=limits,
         rows=(*_encoder_rows(pipeline, expected.embeddings, audio, text), *fusion, *ways),
         ua_change=_ua(labels, answered) - _ua(labels, expected.probabilities),
-        batch_diff=float(np.abs(answered[: len(alone)] - alone).max()),
+        accuracy_change=_accuracy(labels, answered) - _accuracy(labels, expected.probabilities),
+        batch_diff=batch_diff,
+        batch_embedding_diff=batch_embedding_diff,
     )
 
 
-def _answered_alone(pipeline: Pipeline, prepared: Sequence[PreparedUtterance]) -> Array:
-    answers = [
-        list(pipeline.classify([utterance])[0].probabilities.values()) for utterance in prepared
-    ]
-    return np.array(answers, np.float32)
+def _batch_differences(
+    pipeline: Pipeline,
+    prepared: Sequence[PreparedUtterance],
+    pairs: Sequence[tuple[Embedding | None, Embedding | None]],
+    answered: Array,
+) -> tuple[float, float]:
+    """Ask again, one by one and in one shuffled batch; return how far answers and embeddings move.
+
+    Utterances are spread over those given, so that the second batch mixes what came apart.
+    """
+    count = min(len(prepared), _ASKED_AGAIN)
+    chosen = [n * len(prepared) // count for n in range(count)]
+    shuffled = np.random.default_rng(0).permutation(chosen).tolist()
+    answer_diffs, embedding_diffs = [0.0], [0.0]
+    for batch in (*([n] for n in chosen), shuffled):
+        part = [prepared[n] for n in batch]
+        again = list(zip(pipeline.embed_audio(part), pipeline.embed_text(part), strict=True))
+        moved = pipeline.fuse(again)["probabilities"] - answered[batch]
+        answer_diffs.append(float(np.abs(moved).max()))
+        for n, pair in zip(batch, again, strict=True):
+            for before, now in zip(pairs[n], pair, strict=True):
+                if before is not None and now is not None:
+                    largest = float(np.abs(before).max()) or 1.0  # all zeros: nothing to share
+                    embedding_diffs.append(float(np.abs(now - before).max()) / largest)
+    # Not Python's max, which loses NaN.
+    return float(np.max(answer_diffs)), float(np.max(embedding_diffs))
+
+
+def _accuracy(labels: NDArray[np.int64], probabilities: Array) -> float:
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
 def _ua(labels: NDArray[np.int64], probabilities: Array) -> float:

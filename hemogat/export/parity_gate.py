@@ -48,8 +48,14 @@ def gate(report: ParityReport) -> None:
         )
     if not report.batch_diff <= limits.max_batch_diff:
         raise ParityError(
-            f"{END_TO_END}: expected an utterance alone within {limits.max_batch_diff:g} of the "
-            f"same one in a batch, found {report.batch_diff:.3g} off"
+            f"{END_TO_END}: expected the same utterance alone and in batches within "
+            f"{limits.max_batch_diff:g}, found {report.batch_diff:.3g} off"
+        )
+    if not report.batch_embedding_diff <= limits.max_batch_embedding_diff:
+        raise ParityError(
+            f"embeddings: expected the same utterance alone and in batches within "
+            f"{limits.max_batch_embedding_diff:g} of its largest number, found "
+            f"{report.batch_embedding_diff:.3g}"
         )
     for search in report.searches:
         _check_search(search, over, report.utterances, limits)

@@ -1,13 +1,14 @@
-"""How fast an exported engine is beside torch: one utterance at a time, on this machine."""
+"""How fast an exported engine is beside torch: one utterance at a time, taking turns."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hemogat.data.audio import cut_windows
 from hemogat.export.parity import Reference, ReferenceAnswers, embedding_pairs
@@ -18,9 +19,12 @@ from hemogat.runtime.preprocess import PreparedUtterance
 from hemogat.training.features import embed_samples, embed_texts
 from hemogat.training.preparation import PreparedRow
 
-_TIMED = 20
+_ITEMS = 20  # different utterances
+_ROUNDS = 40
+_LEAST_ROUNDS = 12
+_MOST_S = 5.0  # per graph
 _WARM_UP = 3
-_Item = TypeVar("_Item")
+_Call = Callable[[int], object]
 
 
 @torch.no_grad()
@@ -36,41 +40,74 @@ def component_latency(
     that no utterance has an input for is left out.
     """
     window_samples = pipeline.bundle.manifest.audio.window_samples
-    clips = [row.samples for row in rows if row.samples is not None][:_TIMED]
+    clips = [row.samples for row in rows if row.samples is not None][:_ITEMS]
     heard = [PreparedUtterance(cut_windows(clip, window_samples), None) for clip in clips]
-    texts = [row.tokens for row in rows if row.tokens is not None][:_TIMED]
+    texts = [row.tokens for row in rows if row.tokens is not None][:_ITEMS]
     written = [PreparedUtterance(None, tokens) for tokens in texts]
-    e = expected.embeddings[:_TIMED]
+    e = expected.embeddings[:_ITEMS]
     pairs = embedding_pairs(e)
     alone = [e[n : n + 1] for n in range(len(e))]
-    here = {
-        "audio_encoder": _p50_ms(lambda u: pipeline.embed_audio([u]), heard),
-        "text_encoder": _p50_ms(lambda u: pipeline.embed_text([u]), written),
-        "fusion": _p50_ms(lambda pair: pipeline.fuse([pair]), pairs),
-    }
     audio, text, head = reference.audio_encoder, reference.text_encoder, reference.head
-    there: dict[GraphName, float | None] = {}
-    if audio is not None:
-        there["audio_encoder"] = _p50_ms(lambda c: embed_samples(audio, [c], window_samples), clips)
-    if text is not None:
-        there["text_encoder"] = _p50_ms(lambda t: embed_texts(text, [t]), texts)
-    there["fusion"] = _p50_ms(lambda one: head(one.audio, one.text, one.present), alone)
-    return tuple(
-        ComponentLatency(graph=graph, p50_ms=p50_ms, torch_p50_ms=torch_p50_ms)
-        for graph, torch_p50_ms in there.items()
-        if torch_p50_ms is not None and (p50_ms := here[graph]) is not None
+    turns = []
+    if audio is not None and clips:
+        turns.append(
+            _taking_turns(
+                *("audio_encoder", len(clips)),
+                here=lambda n: pipeline.embed_audio([heard[n]]),
+                there=lambda n: embed_samples(audio, [clips[n]], window_samples),
+            )
+        )
+    if text is not None and texts:
+        turns.append(
+            _taking_turns(
+                *("text_encoder", len(texts)),
+                here=lambda n: pipeline.embed_text([written[n]]),
+                there=lambda n: embed_texts(text, [texts[n]]),
+            )
+        )
+    turns.append(
+        _taking_turns(
+            *("fusion", len(pairs)),
+            here=lambda n: pipeline.fuse([pairs[n]]),
+            there=lambda n: head(alone[n].audio, alone[n].text, alone[n].present),
+        )
+    )
+    return tuple(turns)
+
+
+def load_per_core() -> float:
+    """Return how many processes have wanted each core within the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _taking_turns(graph: GraphName, items: int, *, here: _Call, there: _Call) -> ComponentLatency:
+    """Time both calls on each item in turn, so that what else the machine does meets both."""
+    calls = (here, there)
+    for n in range(min(items, _WARM_UP)):
+        for call in calls:
+            call(n)
+    times_ms: tuple[list[float], list[float]] = ([], [])
+    started = time.perf_counter()
+    for number in range(_ROUNDS):
+        for who in (0, 1) if number % 2 else (1, 0):
+            before = time.perf_counter()
+            calls[who](number % items)
+            times_ms[who].append(1e3 * (time.perf_counter() - before))
+        if number + 1 >= _LEAST_ROUNDS and time.perf_counter() - started > _MOST_S:
+            break
+    exported, torch_own = (np.sort(taken) for taken in times_ms)
+    return ComponentLatency(
+        graph=graph,
+        p50_ms=float(np.median(exported)),
+        torch_p50_ms=float(np.median(torch_own)),
+        interval_ms=_interval(exported),
+        torch_interval_ms=_interval(torch_own),
+        rounds=len(exported),
     )
 
 
-def _p50_ms(call: Callable[[_Item], object], items: Sequence[_Item]) -> float | None:
-    """Return the median time of one call, None without items."""
-    if not items:
-        return None
-    for item in items[:_WARM_UP]:
-        call(item)
-    times_ms = []
-    for item in items:
-        started = time.perf_counter()
-        call(item)
-        times_ms.append(1e3 * (time.perf_counter() - started))
-    return float(np.median(times_ms))
+def _interval(ordered: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % interval of the median, by ranks."""
+    half = 0.98 * len(ordered) ** 0.5  # of the binomial distribution, 1.96 standard deviations
+    low, high = int(len(ordered) / 2 - half), int(np.ceil(len(ordered) / 2 + half))
+    return float(ordered[max(low, 0)]), float(ordered[min(high, len(ordered) - 1)])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from hemogat.config import GraphConfig
 from hemogat.contract import Engine, Precision
-from hemogat.export.accuracy_aware import Judge
+from hemogat.export.accuracy_aware import Judge, Run
 from hemogat.export.calibration import Feeds
 from hemogat.export.gathered_graphs import export_bank_states, export_fusion_gather
 from hemogat.export.mixed_precision import to_half
@@ -31,7 +31,7 @@ from hemogat.export.tensorrt_script import write_build_script
 from hemogat.export_config import ExportConfig
 from hemogat.model.bank import Bank
 from hemogat.model.head import FusionHead
-from hemogat.progress import Progress
+from hemogat.progress import Progress, Stage
 from hemogat.runtime.bundle import GraphName
 
 Calibration = dict[GraphName, tuple[Feeds, ...]]
@@ -48,15 +48,16 @@ FUSION_FOLDER = "fusion/onnx-fp32"
 class Source:
     """What is exported.
 
-    ``judges``: what accuracy-aware quantisation asks, by encoder; without, nothing is put back.
+    ``judges``: gives what accuracy-aware quantisation asks, by encoder; without, nothing is put
+    back. Like ``calibration`` it is called only where it is needed.
     """
 
     reference: Reference
     head: FusionHead
     bank: Bank
     graph: GraphConfig
-    calibration: Callable[[], Calibration]  # asked for int8 only
-    judges: dict[GraphName, Judge] = field(default_factory=dict)
+    calibration: Callable[[], Calibration]
+    judges: Callable[[], dict[GraphName, Judge]] = dict
 
 
 @dataclass(frozen=True)
@@ -95,18 +96,34 @@ def write_models(source: Source, config: ExportConfig, folder: Path, progress: P
         if not (folder / FUSION_FOLDER).is_dir():
             shutil.copytree(exported["fusion"].parent, folder / FUSION_FOLDER)
         calibration = source.calibration() if config.precision == "int8" else {}
+        judges = source.judges() if is_accuracy_aware(config) else {}
         models = Models({}, {})
         with progress.stage(f"Convert to {name}", len(places)) as stage:
             for graph, path in exported.items():
                 feeds = calibration.get(graph, ())
-                if _is_accuracy_aware(graph, source, config):
-                    judged = source.judges[graph]
-                    found = _put_back(path, places[graph], config, feeds, judged)
+                name = graph.replace("_", " ")
+                stage.advance(0, note=name)
+                if graph in judges:
+                    asked = _counting(judges[graph], stage, name)
+                    found = _put_back(path, places[graph], config, feeds, asked)
                     models.paths[graph], models.restored[graph] = found
                 else:
                     models.paths[graph] = _convert(graph, path, places[graph], config, feeds)
-                stage.advance(note=graph.replace("_", " "))
+                stage.advance()
     return models
+
+
+def _counting(judge: Judge, stage: Stage, name: str) -> Judge:
+    """Show how many candidates were asked: ranking layers takes minutes."""
+    asked = 0
+
+    def counted(run: Run) -> Sequence[bool]:
+        nonlocal asked
+        asked += 1
+        stage.advance(0, note=f"{name}, candidate {asked}")
+        return judge(run)
+
+    return counted
 
 
 def write_bank_graphs(source: Source, config: ExportConfig, folder: Path) -> None:
@@ -217,8 +234,9 @@ def _to_openvino(
     return convert(path, place, precision, feeds)
 
 
-def _is_accuracy_aware(graph: GraphName, source: Source, config: ExportConfig) -> bool:
-    return (config.engine, config.precision) == ("openvino", "int8") and graph in source.judges
+def is_accuracy_aware(config: ExportConfig) -> bool:
+    """Whether layers that flip decisions are put back to float."""
+    return (config.engine, config.precision) == ("openvino", "int8")
 
 
 def _put_back(

@@ -25,8 +25,15 @@ from hemogat.config import (
     TextConfig,
     first_problem,
 )
+from hemogat.contract import (
+    AUDIO_ENCODER,
+    TEXT_ENCODER,
+    GraphSpec,
+    Modality,
+    TensorSpec,
+    fusion_spec,
+)
 from hemogat.contract import Engine as Engine  # named again: part of this module's interface
-from hemogat.contract import Modality
 from hemogat.contract import Precision as Precision
 from hemogat.errors import BundleError
 from hemogat.runtime.bundle_sums import SUMS_FILE as SUMS_FILE
@@ -106,6 +113,27 @@ class BundleManifest(Settings):
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities that the head reads."""
         return self.head.reads
+
+    @property
+    def graphs(self) -> tuple[GraphSpec, ...]:
+        """The graphs that the model is made of, with their tensors."""
+        encoders = {"audio": AUDIO_ENCODER, "text": TEXT_ENCODER}
+        attends = self.head.gnn == "gat"
+        return (
+            *(encoders[modality] for modality in self.modalities),
+            fusion_spec(self.slots, attention=attends),
+        )
+
+    def shape(self, tensor: TensorSpec) -> tuple[str | int, ...]:
+        """Return a tensor's axes with this model's sizes; a name where calls differ."""
+        sizes: dict[str | int, int] = {
+            "audio_dim": self.dims.audio,
+            "text_dim": self.dims.text,
+            "label": len(self.labels),
+            "slot": self.slots,
+            "slot_and_self": self.slots + 1,
+        }
+        return tuple(sizes.get(axis, axis) for axis in tensor.axes)
 
     @property
     def accepts_missing_modality(self) -> bool:

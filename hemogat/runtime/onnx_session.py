@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hemogat.machine import find_gpus
 from hemogat.optional import require
 from hemogat.runtime.engine_session import Arrays
 
+_LOG = logging.getLogger(__name__)
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # By kind of device, best first: what one provider cannot run, the next one does.
 _PROVIDERS = {
@@ -39,6 +42,8 @@ class OnnxSession:
         onnxruntime = require("onnxruntime", extra="cpu")
         kind, number = _resolve(device, onnxruntime)
         options = session_options(onnxruntime, threads)
+        if kind != "cpu":
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         providers = [p if p == _CPU else (p, {"device_id": number}) for p in _PROVIDERS[kind]]
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)
@@ -53,8 +58,26 @@ class OnnxSession:
         # ONNX Runtime goes on without a provider that fails to start, and says so in its log alone.
         _check_providers(_PROVIDERS[kind], self._session.get_providers(), device)
         self.device = "cpu" if kind == "cpu" else f"{kind}:{number}"
+        if kind != "cpu":
+            self._tell_of_fallback(path)
+        elif device == "auto":
+            _LOG.warning("device auto: ONNX Runtime finds no CUDA device here and runs on the CPU")
         self.inputs = tuple(i.name for i in self._session.get_inputs())
         self.outputs = tuple(o.name for o in self._session.get_outputs())
+
+    def _tell_of_fallback(self, path: str) -> None:
+        """Name the operators that the device left to the CPU; those of shapes always are."""
+        tell = getattr(self._session, "get_provider_graph_assignment_info", None)
+        if tell is None:  # ONNX Runtime before 1.24
+            return
+        nodes = [(part.ep_name, node.op_type) for part in tell() for node in part.get_nodes()]
+        kinds = Counter(op_type for provider, op_type in nodes if provider == _CPU)
+        if kinds:
+            names = ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
+            _LOG.warning(
+                "%s: on %s, but %d of %d operators run on the CPU: %s",
+                *(path, self.device, kinds.total(), len(nodes), names),
+            )
 
     def run(self, feeds: Arrays) -> Arrays:
         """Run the graph; inputs and outputs by the contract's names."""

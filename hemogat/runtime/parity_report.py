@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from hemogat.config import Settings
-from hemogat.contract import SearchMode
+from hemogat.contract import Engine, Precision, SearchMode
 from hemogat.export_config import ParityConfig
 from hemogat.runtime.bundle import Bundle, GraphName
 
 PARITY_FILE = "parity.json"
 END_TO_END = "end_to_end"
-ENOUGH_FOR_RATES = 500  # decisions; with fewer, a rate of flips says little
+ENOUGH_FOR_RATES = 500  # utterances; with fewer, a rate of flips says little
 
 
 class ParityRow(Settings):
@@ -43,32 +43,46 @@ class SearchRow(Settings):
 
 
 class ComponentLatency(Settings):
-    """Median time of one utterance, here and in torch on the same machine."""
+    """Median time of one utterance, here and in torch on the same machine, taking turns.
+
+    Intervals: 95 % of the medians; None in reports of before they were stored.
+    """
 
     graph: GraphName
     p50_ms: float
     torch_p50_ms: float
+    interval_ms: tuple[float, float] | None = None
+    torch_interval_ms: tuple[float, float] | None = None
+    rounds: int | None = None
 
 
 class ParityReport(Settings):
     """All comparisons of one engine and precision, and what they were judged by.
 
-    ``enough_for_rates``: whether the decisions are many enough to speak of a rate of flips.
-    ``ua_change``: end to end with all inputs, as a share. ``batch_diff``: the largest difference of
-    a probability between an utterance alone and the same one in a batch. ``restored``: layers that
-    quantisation put back to float because they flipped decisions. ``ungated``: why nothing was
-    judged, None where the gate was passed.
+    ``enough_for_rates``: whether the utterances are many enough to speak of a rate of flips.
+    ``source``: where the utterances come from. ``ua_change``, ``accuracy_change``: end to end with
+    all inputs, as a share. ``batch_diff``: the largest difference of a probability between an
+    utterance in one batch, in another, and alone; ``batch_embedding_diff``: the same of an
+    embedding, as a share of its largest number. ``load``: of the machine, per core, while
+    ``latency`` was taken. ``restored``: layers that quantisation put back to float because they
+    flipped decisions. ``stand_in``: what was compared in place of the engine, None where it was the
+    engine itself. ``ungated``: why nothing was judged, None where the gate was passed.
     """
 
     utterances: int
     enough_for_rates: bool
     limits: ParityConfig
     rows: tuple[ParityRow, ...]
+    source: str | None = None
     ua_change: float = 0.0
+    accuracy_change: float = 0.0
     batch_diff: float = 0.0
+    batch_embedding_diff: float = 0.0
     searches: tuple[SearchRow, ...] = ()
     latency: tuple[ComponentLatency, ...] = ()
+    load: float | None = None
     restored: dict[GraphName, tuple[str, ...]] = Field(default_factory=dict)
+    stand_in: str | None = None
     ungated: str | None = None
 
     @property
@@ -109,6 +123,20 @@ class ParityFile(Settings):
     """``parity.json``: a report for every engine and precision, by names such as onnx-int8."""
 
     reports: dict[str, ParityReport]
+
+
+def never_compared(bundle: Bundle, engine: Engine, precision: Precision) -> str | None:
+    """Say why nobody knows how an engine of the bundle answers; None where it was compared."""
+    target = f"{engine}-{precision}"
+    report = read_parity(bundle).reports.get(target)
+    verify = f"hemogat inspect {bundle.path} --verify compares a few answers"
+    if report is None:
+        return f"{target} was built after the export and never compared; {verify}"
+    if not report.rows:
+        return f"{target} was never compared: {report.ungated}"
+    if report.stand_in is not None:
+        return f"{target} itself was never compared, only {report.stand_in}; {verify}"
+    return None
 
 
 def read_parity(bundle: Bundle) -> ParityFile:

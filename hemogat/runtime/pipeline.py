@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import overload
 
@@ -12,10 +13,12 @@ from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
 from hemogat.runtime.encoding import embed_audio, embed_text
 from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
 from hemogat.runtime.gather_session import open_fusion
+from hemogat.runtime.parity_report import never_compared
 from hemogat.runtime.prediction import Neighbour, Prediction
 from hemogat.runtime.preprocess import PreparedUtterance, Preprocessor
 from hemogat.runtime.sessions import Arrays, EngineSession, open_session
 
+_LOG = logging.getLogger(__name__)
 _WINDOWS_AT_ONCE = 32
 Text = str | bytes
 
@@ -79,7 +82,7 @@ class Pipeline:
         device: str | None = None,
         search: SearchChoice | None = None,
     ) -> Pipeline:
-        """Open, verify and load a bundle.
+        """Open, verify and load a bundle; an engine that was never compared is warned of.
 
         ``engine``, ``precision``: None for the first that the bundle lists and that fits.
         ``threads``: how many threads one graph may use; None: as many as there are cores.
@@ -92,8 +95,12 @@ class Pipeline:
             BundleError: missing, altered or of an unknown version, or without such an engine.
             IncompleteError: the engine is not installed.
         """
+        bundle = Bundle.open(path)
+        reason = never_compared(bundle, *bundle.select(engine, precision))
+        if reason is not None:
+            _LOG.warning(reason)
         return cls(
-            Bundle.open(path),
+            bundle,
             engine=engine,
             precision=precision,
             threads=threads,

@@ -18,8 +18,14 @@ def test_facts(hemogat: Callable[..., Result], tiny_bundle: Path) -> None:
     assert facts["labels"] == "angry, calm, sad"
     assert facts["reads"] == "audio and text, one may be missing"
     assert facts["neighbours"] == "2 by audio, 3 by text, from 24 rows"
+    lines = result.stdout.splitlines()
+    tensors = [line.split("  ", 1)[1].strip() for line in lines if "[" in line]
+    assert tensors[0] == "audio_encoder in  windows float32 [window, 16000]"
+    assert "audio_encoder out  audio_embedding float32 [window, 16]" in tensors
+    assert "fusion in  present bool [batch, 2]" in tensors
+    assert tensors[-1] == "fusion out  attention float32 [batch, 6]"
     assert facts["golden"].startswith("cases  answered by onnx-fp32 as expected, within ")
-    assert facts["parity"].startswith("onnx-fp32: 0 of 126 decisions flipped (all inputs 0, ")
+    assert facts["parity"].startswith("onnx-fp32: 0 of 54 decisions flipped (all inputs 0, ")
 
 
 def test_json_is_the_manifest_with_sizes(
@@ -36,6 +42,10 @@ def test_json_is_the_manifest_with_sizes(
         file.stat().st_size for file in tiny_bundle.rglob("*") if file.is_file()
     )
     assert found["golden_max_abs_diff"] is None
+    assert found["tensors"]["text_encoder"]["inputs"] == {
+        name: {"dtype": "int64", "shape": ["batch", "token"]}
+        for name in ("input_ids", "attention_mask")
+    }
     verified = hemogat_json("inspect", tiny_bundle, "--verify")
     assert 0 <= verified["golden_max_abs_diff"]["onnx-fp32"] < 1e-3
 

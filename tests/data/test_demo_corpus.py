@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hemogat.data import demo_corpus
 from hemogat.data.demo_corpus import (
     CASES,
     ENCODINGS,
@@ -21,6 +23,7 @@ from hemogat.data.demo_corpus import (
     DemoCorpus,
     Encoding,
     make_demo_corpus,
+    make_gate_corpus,
     unimodal_bound,
 )
 from hemogat.data.demo_voices import SPEAKERS, Speaker
@@ -186,3 +189,14 @@ def digests(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def test_the_gate_has_enough_utterances_of_speakers_that_nothing_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(demo_corpus, "make_demo_corpus", lambda folder, **given: made.update(given))
+    make_gate_corpus(tmp_path / "gate")
+    assert {speaker.split for speaker in made["speakers"]} == {"val", "test"}
+    assert len(made["speakers"]) * made["per_speaker"] == 560
+    assert made["seed"] != 0  # whose sentences the corpus has

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hemogat.data.manifest import read_manifest
-from hemogat.export.accuracy_aware import encoder_judges
+from hemogat.export.accuracy_aware import encoder_judges, utterances_to_rank_on
 from hemogat.export.parity import Reference, reference_answers
 from hemogat.model.bank import InductiveHead, freeze_bank
 from hemogat.progress import Progress
@@ -36,3 +36,11 @@ def test_a_true_encoder_keeps_every_decision_and_a_dead_one_does_not(
     turned = judge(lambda feeds: {n: -10 * v for n, v in session.run(feeds).items()})
     assert len(turned) == len(rows)
     assert np.mean(turned) < 1
+
+
+def test_layers_are_ranked_on_what_the_gate_does_not_judge_on(tiny_manifest: Path) -> None:
+    manifest = read_manifest(tiny_manifest)
+    val, test = manifest.split("val"), manifest.split("test")
+    assert utterances_to_rank_on(manifest, ()) == val
+    assert utterances_to_rank_on(manifest, val[:1]) == test
+    assert utterances_to_rank_on(manifest, (*val, *test)) == manifest.split("train")

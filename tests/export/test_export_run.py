@@ -57,7 +57,8 @@ def test_a_bundle_carries_its_reports_and_its_bank(tiny_bundle: Path, tiny_run: 
     run = RunDirectory.open(tiny_run)
     parity = json.loads((tiny_bundle / "parity.json").read_text())
     (report,) = parity["reports"].values()
-    assert report["utterances"] == 42  # the test split is small, so all splits
+    assert report["utterances"] == 18  # val and test are small, so both
+    assert report["source"] == "the val and test splits"
     assert {row["flips"] for row in report["rows"]} == {None, 0}
     metrics = json.loads((tiny_bundle / "metrics.json").read_text())
     evaluation = Evaluation.model_validate(metrics)
@@ -66,7 +67,7 @@ def test_a_bundle_carries_its_reports_and_its_bank(tiny_bundle: Path, tiny_run: 
     for line in (*recognition_table(evaluation), *per_class_table(evaluation)):
         assert line in card
     assert graph_gain_lines(evaluation)[0] in card
-    assert "0 of 126 decisions flipped" in card
+    assert "0 of 54 decisions flipped" in card
 
     bundle = Bundle.open(tiny_bundle)
     stored = load_file(tiny_bundle / bundle.manifest.bank.tensors)
@@ -152,11 +153,11 @@ def test_a_graph_that_is_not_the_reference_leaves_nothing_behind(
 
     monkeypatch.setattr(export_module, "export_fusion", tampered)
     (tmp_path / "place").mkdir()
-    with pytest.raises(ParityError, match="fusion logits over 42 utterances"):
+    with pytest.raises(ParityError, match="fusion logits over 18 utterances"):
         export_run(tiny_run, tmp_path / "place" / "bundle", ExportConfig())
     assert_nothing_was_written(tmp_path / "place", but=("bundle.parity.json",))
     report = json.loads((tmp_path / "place" / "bundle.parity.json").read_text())["reports"]
-    assert report["onnx-fp32"]["utterances"] == 42
+    assert report["onnx-fp32"]["utterances"] == 18
 
 
 @pytest.mark.usefixtures("quick_graphs")

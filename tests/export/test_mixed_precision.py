@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from onnx import TensorProto
 
 from hemogat.export.mixed_precision import HalfPrecision, to_half
+from hemogat.export.tensorrt_operators import check_operators
+from hemogat.export_config import ExportConfig
 
 FLOAT, HALVES = TensorProto.FLOAT, {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 GRAPHS = ("audio_encoder", "text_encoder", "fusion")
@@ -78,3 +81,19 @@ def test_silence_stays_finite_in_fp16(tiny_bundle: Path, tmp_path: Path) -> None
     for level in (0.0, 1e-5):
         (embedding,) = session.run(None, {"windows": np.full((1, 16_000), level, np.float32)})
         assert np.isfinite(embedding).all()
+
+
+def test_from_opset_22_convolutions_are_bf16_too(tiny_bundle: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(tiny_bundle / "audio_encoder" / "onnx-fp32", tmp_path / "source"))
+    model = onnx.load(source / "model.onnx", load_external_data=False)
+    model.opset_import[0].version = ExportConfig(precision="bf16").onnx_opset
+    onnx.save(model, source / "model.onnx")
+    path = to_half(source / "model.onnx", tmp_path / "bf16", "bf16")
+    onnx.checker.check_model(path, full_check=True)
+    assert check_operators(path) == {"bf16"}
+    half = onnx.load(path)
+    types = types_by_name(half)
+    convolutions = [node for node in half.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) > 1
+    for node in convolutions:
+        assert {types[name] for name in node.input if name} == {TensorProto.BFLOAT16}, node.name

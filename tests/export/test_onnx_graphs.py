@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -35,6 +36,7 @@ from hemogat.export.onnx_graphs import (
     export_audio_encoder,
     export_fusion,
     export_text_encoder,
+    save,
 )
 from hemogat.model.bank import Bank, Embeddings, InductiveHead, freeze_bank
 from hemogat.model.encoders import AudioEncoder, build_text_encoder
@@ -297,3 +299,16 @@ def test_a_graph_outside_the_contract_is_refused(
     with pytest.raises(HemogatError, match=message):
         export_audio_encoder(kind(backbone), tmp_path / "new", 20)  # type: ignore[arg-type]
     assert not (tmp_path / "new").exists()
+
+
+def test_an_operator_that_not_every_engine_runs_is_found_inside_a_function(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    model = ir.load(tiny_bundle / "fusion" / "onnx-fp32" / "model.onnx")
+    spec = fusion_spec(5, attention=True)
+    (function,) = model.functions.values()
+    where = ir.node("NonZero", [function.inputs[0]], name="hidden")
+    function.append(where)
+    with pytest.raises(HemogatError, match="fusion: node hidden is a NonZero"):
+        save(model, spec, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnxruntime.quantization import quantize_dynamic
 
 from hemogat.data.manifest import read_manifest
 from hemogat.errors import InputError, ParityError
@@ -167,6 +168,23 @@ def test_one_changed_weight_of_the_reference_is_noticed(
         gate(parity(tiny_bundle, rows, answers))
 
 
+def test_accuracy_and_unweighted_accuracy_are_told_apart(
+    tiny_bundle: Path, rows: list[PreparedRow], expected: ReferenceAnswers
+) -> None:
+    # Of a reference that decides otherwise for one utterance, rightly: the engine gets it wrong.
+    probabilities = expected.probabilities.copy()
+    probabilities[0] = np.roll(probabilities[0], 1)
+    decided = expected.probabilities.argmax(axis=1)
+    labelled = [replace(row, label=int(label)) for row, label in zip(rows, decided, strict=True)]
+    right = int(probabilities[0].argmax())
+    labelled[0] = replace(labelled[0], label=right)
+    report = parity(tiny_bundle, labelled, replace(expected, probabilities=probabilities))
+    share = sum(row.label == right for row in labelled)
+    assert report.accuracy_change == pytest.approx(-1 / 12)
+    labels = {row.label for row in labelled}
+    assert report.ua_change == pytest.approx(-1 / share / len(labels))
+
+
 def test_nothing_to_compare_on_is_refused(tiny_bundle: Path, expected: ReferenceAnswers) -> None:
     with pytest.raises(InputError, match="expected utterances to compare on"):
         parity(tiny_bundle, [], expected)
@@ -229,3 +247,71 @@ def test_what_the_gate_refuses(row: dict[str, float], message: str) -> None:
 @pytest.mark.parametrize("row", [{}, {"max_abs_diff": 1e-4}, {"min_cosine": 0.9999}, {"flips": 0}])
 def test_what_the_gate_lets_pass(row: dict[str, float]) -> None:
     gate(report_with(**row))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"batch_diff": 1.1e-5}, "alone and in batches within 1e-05, found 1.1e-05 off"),
+        ({"batch_diff": float("nan")}, "alone and in batches within 1e-05, found nan off"),
+        ({"batch_embedding_diff": 2e-4}, "within 0.0001 of its largest number, found 0.0002"),
+        ({"ua_change": 0.0051}, r"change by at most 0.5 points, found \+0.51"),
+        ({"ua_change": -0.0051}, "change by at most 0.5 points, found -0.51"),
+        ({"ua_change": float("nan")}, "change by at most 0.5 points"),
+    ],
+)
+def test_what_the_gate_refuses_of_all_answers(found: dict[str, float], message: str) -> None:
+    report = report_with().model_copy(update={"limits": ExportConfig(precision="int8").limits})
+    gate(report)
+    with pytest.raises(ParityError, match=message):
+        gate(report.model_copy(update=found))
+
+
+def test_batch_limits_are_as_tight_as_static_scales_allow() -> None:
+    limits = {p: ExportConfig(precision=p).limits for p in ("fp32", "int8", "fp16", "bf16")}
+    assert limits["int8"].max_batch_diff == limits["fp32"].max_batch_diff == 1e-5
+    assert limits["fp16"].max_batch_diff == limits["bf16"].max_batch_diff == 1e-3
+
+
+@pytest.mark.parametrize("encoder", ["audio_encoder", "text_encoder"])
+def test_an_encoder_with_scales_of_its_batch_is_refused(
+    encoder: str,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    rows: list[PreparedRow],
+    expected: ReferenceAnswers,
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    place = bundle / encoder / "onnx-fp32"
+    quantize_dynamic(tiny_bundle / encoder / "onnx-fp32" / "model.onnx", place / "dynamic.onnx")
+    (place / "dynamic.onnx").replace(place / "model.onnx")
+    report = parity(bundle, rows, expected)
+    anything = ExportConfig(precision="int8").limits.model_copy(
+        update={"max_flip_rate": 1.0, "max_ua_change": 1.0}
+    )
+    with pytest.raises(ParityError, match="the same utterance alone and in batches within"):
+        gate(report.model_copy(update={"limits": anything}))
+
+
+def test_rates_are_judged_on_enough_utterances_not_decisions(
+    tiny_bundle: Path, rows: list[PreparedRow], expected: ReferenceAnswers
+) -> None:
+    pipeline = Pipeline(Bundle.open(tiny_bundle, verify=False))
+    many = (rows * 42)[:500]
+    index = torch.tensor((list(range(12)) * 42)[:500])
+    for count, enough in ((499, False), (500, True)):
+        report = compare(
+            pipeline, many[:count], answers_at(expected, index[:count]), LIMITS, SILENT
+        )
+        assert report.decisions == 3 * count
+        assert report.enough_for_rates is enough
+
+
+def answers_at(answers: ReferenceAnswers, index: torch.Tensor) -> ReferenceAnswers:
+    return ReferenceAnswers(
+        answers.embeddings[index],
+        answers.logits[index],
+        answers.probabilities[index],
+        answers.similarities[index],
+        {modality: answers_at(hidden, index) for modality, hidden in answers.hidden.items()},
+    )

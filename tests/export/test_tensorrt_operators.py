@@ -12,6 +12,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from hemogat.errors import HemogatError
 from hemogat.export.tensorrt_operators import check_operators, operator_table
+from hemogat.runtime.bundle import Bundle
 
 FLOAT, INT64, HALF = TensorProto.FLOAT, TensorProto.INT64, TensorProto.FLOAT16
 node = helper.make_node
@@ -52,6 +53,14 @@ def save(tmp_path: Path) -> Save:
 @pytest.mark.parametrize("graph", ["audio_encoder", "text_encoder", "fusion"])
 def test_every_exported_graph_passes(graph: str, tiny_bundle: Path) -> None:
     assert check_operators(tiny_bundle / graph / "onnx-fp32" / "model.onnx") == frozenset()
+
+
+def test_graphs_without_a_bank_inside_pass_too(tiny_gathered_bundle: Path) -> None:
+    bank = Bundle.open(tiny_gathered_bundle).manifest.bank
+    assert bank.states is not None
+    assert bank.gather is not None
+    for path in (bank.states, bank.gather):
+        assert check_operators(tiny_gathered_bundle / path) == frozenset()
 
 
 def topk(k: int, **attributes: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -45,3 +47,55 @@ def test_a_device_that_is_not_there_is_never_replaced(fusion: str, device: str) 
         OnnxSession(fusion, device=device)
     assert "onnxruntime-gpu" in str(caught.value)
     assert OnnxSession(fusion, device="auto").device == "cpu"
+
+
+class Cuda:
+    """An ONNX Runtime with CUDA, which leaves some operators of every graph to the CPU."""
+
+    SessionOptions = onnxruntime.SessionOptions
+
+    def __init__(self, on_cpu: list[str]) -> None:
+        self._on_cpu = on_cpu
+        self.options: Any = None
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, path: str, options: Any, providers: Any) -> Any:
+        self.options = options
+        parts = [("CUDAExecutionProvider", "MatMul"), ("CUDAExecutionProvider", "Conv")]
+        parts += [("CPUExecutionProvider", kind) for kind in self._on_cpu]
+        info = [
+            SimpleNamespace(ep_name=name, get_nodes=lambda k=kind: [SimpleNamespace(op_type=k)])
+            for name, kind in parts
+        ]
+        return SimpleNamespace(
+            get_providers=self.get_available_providers,
+            get_provider_graph_assignment_info=lambda: info,
+            get_inputs=list,
+            get_outputs=list,
+        )
+
+
+def test_what_a_gpu_leaves_to_the_cpu_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for on_cpu in ([], ["TopK", "Shape", "TopK"]):
+        fake = Cuda(on_cpu)
+        monkeypatch.setattr("hemogat.runtime.onnx_session.require", lambda *_, f=fake, **__: f)
+        OnnxSession("model.onnx", device="cuda:1")
+        key = "session.record_ep_graph_assignment_info"
+        assert fake.options.get_session_config_entry(key) == "1"
+    (told,) = caplog.messages
+    assert "model.onnx: on cuda:1, but 3 of 5 operators run on the CPU: 1 Shape, 2 TopK" in told
+
+
+def test_auto_says_that_it_runs_on_the_cpu(
+    fusion: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hemogat.runtime.onnx_session.find_gpus", list)
+    OnnxSession(fusion, device="auto")
+    assert "device auto: ONNX Runtime finds no CUDA device here" in caplog.text
+    caplog.clear()
+    OnnxSession(fusion, device="cpu")
+    assert caplog.text == ""
