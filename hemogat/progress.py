@@ -81,17 +81,23 @@ class Progress:
             TimeRemainingColumn,
         )
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
         return RichProgress(
             SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=12),
+            TextColumn("{task.description:<20}"),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("[dim]left"),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            # On a narrow terminal the note is cut off, nothing else.
+            TextColumn(
+                "[dim]{task.fields[note]}",
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             console=Console(stderr=True),
             auto_refresh=auto_refresh,
+            expand=True,
             speed_estimate_period=_SPEED_OVER_S,
         )

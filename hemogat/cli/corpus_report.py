@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,15 +20,24 @@ def report(
     manifests: Sequence[Manifest],
     as_json: bool,
     given_ids: Collection[str] | None = None,
+    differing: Mapping[str, tuple[str, str]] | None = None,
 ) -> None:
     """Print what was written, and on standard error warnings and what was not.
 
     ``given_ids``: the utterances of splits given from outside; what they have and ``corpus`` has
-    not is unmatched, the other way round it has no split.
+    not is unmatched, the other way round it has no split. ``differing``: utterances whose label in
+    these splits' files, named first, is not the corpus's.
     """
     for manifest in manifests:
         for warning in manifest.warnings:
             remark(f"warning: {manifest.path}: {warning}")
+    if differing:
+        pairs = Counter(differing.values())
+        counts = "; ".join(f"{a} there, {b} here: {n}" for (a, b), n in sorted(pairs.items()))
+        remark(
+            f"warning: {len(differing)} utterances have another label in the splits given "
+            f"({counts}); the corpus's own are used"
+        )
     here = {utterance.id for utterance in corpus.utterances}
     given = here if given_ids is None else set(given_ids)
     unmatched, unsplit = sorted(given - here), sorted(here - given)
@@ -39,6 +49,7 @@ def report(
                 "skipped": list(corpus.bad),
                 "unmatched": unmatched,
                 "unsplit": unsplit,
+                "labels_differ": {name: list(pair) for name, pair in (differing or {}).items()},
             }
         )
         return

@@ -63,7 +63,12 @@ def iemocap(
     The other labels are counted and left out.
     """
     from hemogat.data.corpus import write_corpus
-    from hemogat.data.iemocap import leave_session_out, read_authors_splits, read_iemocap
+    from hemogat.data.iemocap import (
+        labels_that_differ,
+        leave_session_out,
+        read_authors_splits,
+        read_iemocap,
+    )
     from hemogat.data.splits import stratified
 
     sessions = _sessions(leave_out_session)
@@ -73,8 +78,9 @@ def iemocap(
     corpus = _usable(read_iemocap(root), skip_bad)
     if splits is not None:
         by_id = read_authors_splits(splits)
+        differing = labels_that_differ(splits, corpus)
         manifests = [write_corpus(corpus.split_by(by_id), out)]
-        report(corpus, manifests, as_json, by_id)
+        report(corpus, manifests, as_json, by_id, differing)
         return
     if not sessions:
         manifests = [write_corpus(corpus.split_by(stratified(corpus.utterances, seed)), out)]

@@ -21,6 +21,7 @@ from hemogat.errors import InputError
 
 LABELS = ("angry", "happy", "neutral", "sad")
 SESSIONS = (1, 2, 3, 4, 5)
+_AUTHORS_LABELS = {str(number): label for number, label in enumerate(LABELS)}
 _LABEL_BY_CODE = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 
 # [6.2901 - 8.2357]  Ses01F_impro01_F000  neu  [2.5000, 2.5000, 2.5000]
@@ -137,6 +138,29 @@ def read_authors_splits(folder: Path) -> dict[str, Split]:
     if problems:
         raise InputError(all_problems(folder, problems), problems)
     return splits
+
+
+def labels_that_differ(folder: Path, corpus: Corpus) -> dict[str, tuple[str, str]]:
+    """Compare the label column of the authors' files with the corpus's own labels.
+
+    Their numbers stand for :data:`LABELS` in this order, as the counts of their files have it; the
+    list of names in their code has neutral and sad swapped. Files without the column are passed
+    over.
+
+    Returns:
+        What they have and what the corpus has, by the id of utterances where this differs.
+    """
+    own = {utterance.id: utterance.label for utterance in corpus.utterances}
+    differ = {}
+    for split in SPLITS:
+        path = folder / f"IEMOCAP_metadata_{split}.csv"
+        for row in parse_rows(path, read_legacy_text(path), ["audio_file"]):
+            name = PurePosixPath(row.cells["audio_file"].replace("\\", "/")).stem
+            written = row.cells.get("label", "")
+            theirs = _AUTHORS_LABELS.get(written, written)
+            if theirs and name in own and theirs != own[name]:
+                differ[name] = (theirs, own[name])
+    return differ
 
 
 def leave_session_out(corpus: Corpus, session: int, seed: int) -> dict[str, Split]:

@@ -166,18 +166,19 @@ class _Notes:
         self._began_s = time.perf_counter()
 
     def of_batch(self, epoch: EpochState) -> str:
-        return f"{self._where()}, {self._speed(epoch.utterances)}, loss {epoch.losses[-1]:.2f}"
+        return f"{self._where()}, loss {epoch.losses[-1]:.2f}, {self._speed(epoch.utterances)}"
 
     def of_epoch(self, loss: float, score: float) -> str:
         speed = self._speed(self._utterances or 1)
-        return f"{self._where()} done, {speed}, loss {loss:.2f}, val w-F1 {score:.2f}"
+        return f"{self._where()} done, loss {loss:.2f}, {speed}, val w-F1 {score:.2f}"
 
     def _where(self) -> str:
-        return f"epoch {self._epoch}/{self._epochs}, rate {self._rate:.2g}"
+        return f"epoch {self._epoch}/{self._epochs}"
 
     def _speed(self, done: int) -> str:
         per_s = (done - self._done_before) / (time.perf_counter() - self._began_s)
-        return f"{per_s:.3g} {'epochs' if self._utterances is None else 'utterances'}/s"
+        unit = "epochs" if self._utterances is None else "utterances"
+        return f"{per_s:.3g} {unit}/s, rate {self._rate:.2g}"
 
 
 class _Checkpoints:

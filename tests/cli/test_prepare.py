@@ -57,6 +57,33 @@ def test_authors_splits_and_what_they_do_not_match(
     assert printed["unmatched"] == ["Ses01F_impro01_M000", "Ses99F_impro01_F001"]
     assert len(printed["unsplit"]) == 22
     assert printed["left_out"] == {"fru": 5, "xxx": 5}
+    # The files say 1 of all of them, which is happy.
+    assert printed["labels_differ"] == {
+        f"Ses0{number}F_impro01_F001": ["happy", "angry"] for number in (1, 2, 3)
+    }
+
+
+@pytest.mark.parametrize(("written", "differ"), [("0", False), ("angry", False), ("3", True)])
+def test_labels_of_the_authors_that_differ_are_warned_of(
+    hemogat: Callable[..., Result],
+    corpora: ModuleType,
+    iemocap: Path,
+    tmp_path: Path,
+    written: str,
+    differ: bool,
+) -> None:
+    splits = corpora.write_authors_splits(
+        tmp_path / "splits",
+        train=["Ses01F_impro01_F001"],
+        val=["Ses02F_impro01_F001"],
+        test=["Ses03F_impro01_F001"],
+    )
+    for path in splits.iterdir():
+        path.write_text(path.read_text().replace(",1\n", f",{written}\n"))
+    result = hemogat("prepare", "iemocap", iemocap, "--splits", splits)
+    assert result.exit_code == 0, result.output
+    warning = "3 utterances have another label in the splits given (sad there, angry here: 3)"
+    assert (warning in result.stderr) is differ
 
 
 def test_every_session_left_out(

@@ -124,7 +124,7 @@ def test_a_batch_says_its_loss_rate_and_speed(recorded: Recorded) -> None:
     batches = [note for note in notes if note and note not in epochs(notes)]
     assert len(batches) >= 2 * 6
     for note in batches:
-        assert re.fullmatch(r"epoch [12]/2, rate 0.00\d+, [\d.e+]+ utterances/s, loss [\d.]+", note)
+        assert re.fullmatch(r"epoch [12]/2, loss [\d.]+, [\d.e+]+ utterances/s, rate 0.00\d+", note)
 
 
 def test_a_loss_that_is_no_number_stops_training() -> None:

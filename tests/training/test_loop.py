@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from hemogat.config import OptimiserConfig
+from hemogat.errors import TrainingError
 from hemogat.progress import Stage
 from hemogat.training.epoch import Epoch
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
@@ -105,6 +106,14 @@ def test_checkpoints_keep_their_distance_and_to_the_main_process(tmp_path: Path)
     Job(replace(files, logs=None)).run()
     Job(replace(files, checkpoint_every_s=0, writes=False)).run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_no_number_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job()
+    monkeypatch.setattr(job, "train_epoch", lambda at: float("nan"))
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        job.run()
+    assert job.states == []  # nothing was validated with it
 
 
 def test_tensorboard_shows_each_epoch_once(tmp_path: Path) -> None:
