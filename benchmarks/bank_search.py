@@ -168,14 +168,15 @@ def measure_inside(folder: Path) -> dict[str, Any]:
     compressed = compress_weights(onnx, folder / "fusion-openvino")
     packed = pack_head(onnx, folder / "fusion-onnx")
     drawn = clustered_embeddings(INSIDE_ROWS + QUERIES)[INSIDE_ROWS:]
-    places: tuple[tuple[str, Engine, Path], ...] = (
-        ("onnx-fp32", "onnx", onnx),
-        ("onnx-int8", "onnx", packed),
-        ("openvino-int8", "openvino", compressed),
+    places: tuple[tuple[str, Engine, Path, int], ...] = (
+        ("onnx-fp32", "onnx", onnx, 2),
+        ("onnx-int8", "onnx", packed, 2),
+        ("onnx-int8, 1 thread", "onnx", packed, 1),
+        ("openvino-int8", "openvino", compressed, 2),
     )
     step_ms = {}
-    for name, engine, path in places:
-        graph = open_graph(str(path), engine, threads=2)
+    for name, engine, path, threads in places:
+        graph = open_graph(str(path), engine, threads=threads)
         times = []
         for audio, text in zip(drawn.audio.numpy(), drawn.text.numpy(), strict=True):
             present = np.ones((1, 2), np.bool_)

@@ -45,6 +45,7 @@ def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
             "embeddings": size(facts["embeddings_bytes"]),
             "states": size(facts["states_bytes"]),
             "searched": size(facts["tables_bytes"]),
+            "search auto": facts["search_auto"] or "inside the graph",
             "can be extended": "yes" if facts["can_be_extended"] else "no, export the run again",
             "changes": "\n".join(facts["changes"]) or "none",
         }
@@ -145,6 +146,7 @@ def _say(who: str, effect: dict[str, Any] | None) -> None:
 
 def _facts(bundle: Bundle) -> dict[str, Any]:
     from hemogat.runtime.bank_tensors import map_tensors
+    from hemogat.runtime.gather_session import search_outside
 
     manifest = bundle.manifest
     tensors = map_tensors(bundle.path / manifest.bank.tensors)
@@ -164,6 +166,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "embeddings_bytes": bytes_of("audio", "text") - tables,
         "states_bytes": bytes_of("states_"),
         "tables_bytes": tables,
+        "search_auto": search_outside(bundle, *bundle.select(), "auto"),
         "can_be_extended": manifest.bank.states is not None or not manifest.slots,
         "changes": list(manifest.provenance.bank_changes),
     }

@@ -147,6 +147,7 @@ def test_pruning_keeps_every_label(extended: Bundle, tiny_manifest: Path, tmp_pa
     shown = CliRunner().invoke(app, ["bank", "info", str(tmp_path / "new"), "--json"])
     facts = json.loads(shown.stdout)
     assert facts["rows"] == 12
+    assert facts["search_auto"] is None  # inside the graph
     assert set(facts["labels"].values()) == {4}
 
 
