@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,15 @@ class Gpu:
 class Machine:
     """The facts that results depend on.
 
-    ``cores``: the logical ones that this process may use; ``memory_bytes``: None where it cannot
-    be told.
+    ``cpu_model``: maker, family, model and stepping, as a virtual machine may hide the name; None
+    where it cannot be told. ``cores``: the logical ones that this process may use;
+    ``memory_bytes``: None where it cannot be told.
     """
 
     python: str
     platform: str
     cpu: str
+    cpu_model: str | None
     cores: int
     cpu_flags: tuple[str, ...]
     memory_bytes: int | None
@@ -65,6 +68,7 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        cpu_model=_cpu_model(cpuinfo),
         cores=usable_cores(),
         cpu_flags=tuple(flag for flag in _TELLING_CPU_FLAGS if flag in flags),
         memory_bytes=_memory_bytes(),
@@ -86,6 +90,30 @@ def find_gpus() -> tuple[Gpu, ...]:
         Gpu(name, int(memory) if memory.isdecimal() else None, driver, capability)
         for name, memory, driver, capability in rows
     )
+
+
+def cuda_version() -> str | None:
+    """Return the newest CUDA that the driver supports; None where nvidia-smi does not tell."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi"],
+            capture_output=True,
+            text=True,
+            timeout=_NVIDIA_SMI_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"CUDA Version:\s*([\d.]+)", answer.stdout)
+    return found.group(1) if found else None
+
+
+def _cpu_model(cpuinfo: dict[str, str]) -> str | None:
+    maker, family = cpuinfo.get("vendor_id"), cpuinfo.get("cpu family")
+    if maker is None or family is None:
+        return None
+    model, stepping = cpuinfo.get("model", "?"), cpuinfo.get("stepping", "?")
+    return f"{maker} family {family} model {model} stepping {stepping}"
 
 
 def _cpuinfo() -> dict[str, str]:

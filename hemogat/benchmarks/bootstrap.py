@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hemogat.benchmarks.statistics import has_samples_beyond
+
 FEWEST_EPOCHS = 3  # with fewer, and with fewer rounds in all, there is no interval
 FEWEST_ROUNDS = 6
-_FEWEST_BEYOND = 5  # samples beyond a tail percentile, for it to be told
 _MEDIAN = 50
 _RESAMPLES = 400
 _SEED = 0
@@ -54,7 +55,7 @@ def percentile_intervals(epochs: Epochs, percentiles: Sequence[int]) -> dict[int
     One of the tail is left out where fewer than five samples lie beyond it. Times are positive.
     """
     every = np.concatenate([times.reshape(-1) for times in epochs])
-    told = [q for q in percentiles if q <= _MEDIAN or _beyond(q, every.size) >= _FEWEST_BEYOND]
+    told = [q for q in percentiles if has_samples_beyond(q, every.size)]
     values = np.percentile(every, told)
     if len(epochs) < FEWEST_EPOCHS or sum(map(len, epochs)) < FEWEST_ROUNDS:
         return {q: Interval(float(v)) for q, v in zip(told, values, strict=True)}
@@ -88,10 +89,6 @@ def paired_ratios(numerator: Epochs, denominator: Epochs) -> list[NDArray[np.flo
     """Return the ratio of two targets' median times, round by round; both have the same rounds."""
     pairs = zip(round_medians(numerator), round_medians(denominator), strict=True)
     return [above / below for above, below in pairs]
-
-
-def _beyond(percentile: int, samples: int) -> float:
-    return samples * (100 - percentile) / 100
 
 
 def _half_widths(epochs: Epochs, percentiles: Sequence[int]) -> NDArray[np.float64]:

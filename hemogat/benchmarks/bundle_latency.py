@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from hemogat.benchmarks.bench_server import bench_server
-from hemogat.benchmarks.latency import Clip, LatencySettings, measure_pipeline, measure_triton
+from hemogat.benchmarks.latency import (
+    Clip,
+    Latencies,
+    LatencySettings,
+    measure_pipeline,
+    measure_triton,
+)
 from hemogat.benchmarks.latency_report import (
     LatencyReport,
     Spread,
@@ -44,7 +52,7 @@ def measure_bundle(
     Args:
         path: the bundle; its hashes are checked.
         clips: what to classify; default: the bundle's golden cases.
-        settings: default: ``LatencySettings()``.
+        settings: default: the bundle's first engine and precision.
         triton: whether to measure through Triton too.
         progress: draws a bar for each part.
 
@@ -54,21 +62,20 @@ def measure_bundle(
         IncompleteError: the engine is not installed.
         ServerError: the server did not start or failed.
     """
-    settings, progress = settings or LatencySettings(), progress or Progress()
-    bundle = Bundle.open(path)
+    progress, bundle = progress or Progress(), Bundle.open(path)
+    if settings is None:
+        engine, precision = bundle.select()
+        settings = LatencySettings(engine=engine, precision=precision)
     clips = golden_clips(bundle) if clips is None else clips
     watch = RunWatch()
-    pipeline = Pipeline(
-        bundle, engine=settings.engine, precision=settings.precision, threads=settings.threads
-    )
-    in_process = measure_pipeline(pipeline, clips, settings, progress)
+    with progress.stage("Measure in process", undisturbed=True):
+        in_process, workload = _in_fresh_process(path, tuple(clips), settings)
     served, missing = None, None
     if triton:
         try:
             served = _through_triton(path, clips, settings, progress)
         except IncompleteError as error:
             missing = str(error)
-    workload = describe_workload(pipeline, clips)
     return LatencyReport(
         **watch.facts(),
         title=f"Latency of {bundle.manifest.name}, {settings.engine}-{settings.precision}",
@@ -82,6 +89,26 @@ def measure_bundle(
         triton_missing=missing,
         figures=stage_figures(settings, in_process, served),
     )
+
+
+def _in_fresh_process(
+    path: Path, clips: tuple[Clip, ...], settings: LatencySettings
+) -> tuple[Latencies, Workload]:
+    """Measure in a process of its own: this one has loaded more than a pipeline needs."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_in_process, path, clips, settings).result()
+
+
+def _in_process(
+    path: Path, clips: tuple[Clip, ...], settings: LatencySettings
+) -> tuple[Latencies, Workload]:
+    pipeline = Pipeline(
+        Bundle.open(path, verify=False),  # the process that started this one has
+        engine=settings.engine,
+        precision=settings.precision,
+        threads=settings.threads,
+    )
+    return measure_pipeline(pipeline, clips, settings), describe_workload(pipeline, clips)
 
 
 def golden_clips(bundle: Bundle) -> list[Clip]:

@@ -20,7 +20,7 @@ from hemogat.benchmarks.epochs import Entry, SideBySideSettings
 from hemogat.benchmarks.figures import MACHINE, P50, Better, Figure, Unit
 from hemogat.benchmarks.gnn import MODEL
 from hemogat.benchmarks.gnn_variants import GNNS, encoders_of_run, shape_of_run
-from hemogat.benchmarks.machine_rates import MachineRates, measure_rates
+from hemogat.benchmarks.machine_rates import MachineRates, in_int8, over_floor, rates_of
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport, read_report
 from hemogat.benchmarks.rounds import RoundSettings
@@ -40,6 +40,8 @@ from hemogat.runtime.bundle import Bundle
 from hemogat.training.head_names import FULL
 from hemogat.training.run_directory import RunDirectory
 
+# Of the rates, where nothing else is measured: about ten seconds.
+_OF_RATES = RoundSettings(epochs=5, rounds=15, limit_s=0)
 _COMPARABLE = ("side-by-side", "engines", "gnn")
 _Axes = dict[str, str | int]
 
@@ -130,10 +132,11 @@ def measure_cost(
             sizes.encoders, sizes.shapes, windows=settings.windows, tokens=settings.tokens
         )
         variants = _variants(sizes, settings)
-    medians, notes = _medians(sizes, works, settings, progress)
-    with progress.stage("Machine's rates", undisturbed=True):
-        rates = measure_rates(settings.threads)
-    figures = [*_of_machine(rates), *(f for work in works for f in _of_work(work, rates))]
+    times, notes = _times(sizes, works, settings, progress)
+    machine = [f for f in times if f.target == MACHINE] or _measured_rates(settings, progress)
+    medians, rates = [f for f in times if f.metric == P50], rates_of(machine)
+    assert rates is not None
+    figures = [*machine, *(f for work in works for f in _of_work(work, rates))]
     figures += [
         figure
         for work in works
@@ -164,7 +167,13 @@ def _variants(sizes: Sizes, settings: CostSettings) -> tuple[VariantCost, ...]:
     return tuple(variant_cost(shape, counted, settings.nodes) for shape in sizes.shapes)
 
 
-def _medians(
+def _measured_rates(settings: CostSettings, progress: Progress) -> list[Figure]:
+    """Run the reference workload alone."""
+    alone = SideBySideSettings(threads=(settings.threads,), int8=True, rounds=_OF_RATES)
+    return measure_side_by_side([], alone, progress).figures
+
+
+def _times(
     sizes: Sizes, works: Sequence[Work], settings: CostSettings, progress: Progress
 ) -> tuple[list[Figure], list[str]]:
     given = settings.measured
@@ -176,7 +185,8 @@ def _medians(
             raise ConfigError(
                 f"{given}: is a report of {report.kind}; expected one of {', '.join(_COMPARABLE)}"
             )
-        return [f for f in report.figures if f.metric == P50], [
+        found_there = [f for f in report.figures if f.metric == P50 or f.target == MACHINE]
+        return found_there, [
             f"times: {report.title}, measured {report.created_utc} on {report.environment.cpu}"
         ]
     target = parse_target(given)
@@ -188,11 +198,14 @@ def _medians(
     found = measure_side_by_side(
         [Entry(engine_name(target), target)],
         SideBySideSettings(
-            cases=tuple(cases.values()), threads=(settings.threads,), rounds=settings.rounds
+            cases=tuple(cases.values()),
+            threads=(settings.threads,),
+            int8=True,
+            rounds=settings.rounds,
         ),
         progress,
     )
-    return [f for f in found.figures if f.metric == P50], found.told()
+    return found.figures, found.told()
 
 
 def _check_sizes(bundle: Bundle, shapes: Sequence[HeadShape]) -> None:
@@ -213,31 +226,33 @@ def _fits(median: Figure, work: Work, bank_rows: int) -> bool:
     return all(found.get(name) == value for name, value in wanted.items())
 
 
-def _of_machine(rates: MachineRates) -> list[Figure]:
-    axes: _Axes = {"threads": rates.threads}
-    return [
-        _figure(MACHINE, "gemm_rate", "MAC/s", rates.gemm_macs_per_s, axes, "higher"),
-        _figure(MACHINE, "copy_rate", "B/s", rates.copy_bytes_per_s, axes, "higher"),
-    ]
-
-
 def _of_work(work: Work, rates: MachineRates) -> list[Figure]:
+    floors = {
+        "floor": rates.floor(work.macs, work.moved_bytes),
+        "floor_int8": rates.floor(work.macs, work.moved_bytes, int8=True),
+    }
     return [
         _figure(MODEL, "macs", "MAC", work.macs, work.axes),
         _figure(MODEL, "moved", "B", work.moved_bytes, work.axes),
         _figure(MODEL, "intensity", "MAC/B", work.intensity, work.axes, "neither"),
-        _figure(MODEL, "floor", "ms", rates.floor_ms(work.macs, work.moved_bytes), work.axes),
+        *(
+            _figure(MODEL, name, "ms", floor.ms, work.axes)
+            for name, floor in floors.items()
+            if floor is not None
+        ),
     ]
 
 
 def _of_median(median: Figure, work: Work, rates: MachineRates) -> list[Figure]:
-    floor_ms = rates.floor_ms(work.macs, work.moved_bytes)
     rate = work.macs / median.value * 1e3
-    low, high = (None if b is None else b / floor_ms for b in (median.low, median.high))
-    over = _figure(median.target, "over_floor", "ratio", median.value / floor_ms, work.axes)
+    floor = rates.floor(work.macs, work.moved_bytes, int8=in_int8(median.target))
+    found = [median.model_copy(update={"axes": work.axes})]
+    if floor is not None:
+        over = over_floor(median, floor)
+        figure = _figure(median.target, "over_floor", "ratio", over.value, work.axes)
+        found.append(figure.model_copy(update={"low": over.low, "high": over.high}))
     return [
-        median.model_copy(update={"axes": work.axes}),
-        over.model_copy(update={"low": low, "high": high}),
+        *found,
         _figure(median.target, "intensity", "MAC/B", work.intensity, work.axes, "neither"),
         _figure(median.target, "rate", "MAC/s", rate, work.axes, "higher"),
     ]
@@ -257,5 +272,6 @@ def _method(settings: CostSettings, rates: MachineRates) -> list[str]:
         rates.in_words(),
         "floor: the larger of MACs over the product's rate and bytes over the copy's; bytes: fp32 "
         "weights once, the searched tables, the gathered states, inputs and outputs",
-        "int8 and bf16 move and multiply less than the fp32 floor assumes, and may fall below it",
+        "over_floor of int8: over floor_int8, of the product's rate in int8 and a quarter of the "
+        "bytes; bf16 moves and multiplies less than the fp32 floor assumes, and may fall below it",
     ]

@@ -42,7 +42,7 @@ def roofline_table(report: CostReport) -> Table:
     def cells(key: object, row: dict[str, Figure]) -> tuple[str, ...]:
         over = {f.target: f"{f.value:.1f}" for f in times.get(key, ())}
         axes, floor_ms = row["macs"].axes, row["floor"].value
-        compute_ms = 1e3 * row["macs"].value / report.rates.gemm_macs_per_s
+        compute_ms = 1e3 * row["macs"].value / report.rates.gemm.value
         return (
             " ".join(str(axes[name]) for name in ("component", "gnn") if name in axes),
             "arithmetic" if compute_ms >= floor_ms else "memory",
@@ -50,11 +50,15 @@ def roofline_table(report: CostReport) -> Table:
             f"{row['moved'].value / 1e6:.1f}",
             f"{row['intensity'].value:.1f}",
             f"{floor_ms:.2f}",
+            f"{row['floor_int8'].value:.2f}" if "floor_int8" in row else "",
             *(over.get(target, "") for target in targets),
         )
 
     return Table(
         ("component", "bound by"),
-        ("MMAC", "MB", "MAC/B", "floor ms", *(f"{target}, x floor" for target in targets)),
+        (
+            *("MMAC", "MB", "MAC/B", "floor ms", "int8 floor ms"),
+            *(f"{target}, x floor" for target in targets),
+        ),
         tuple(cells(key, row) for key, row in rows.items()),
     )

@@ -15,7 +15,7 @@ from pydantic import Field
 
 import hemogat
 from hemogat.config import PositiveInt, Settings
-from hemogat.machine import this_machine
+from hemogat.machine import cuda_version, this_machine
 from hemogat.versions import installed_versions
 
 _PACKAGES = (
@@ -44,19 +44,22 @@ class GpuFacts(Settings):
 class Environment(Settings):
     """Hardware and software.
 
-    ``cores`` are the logical ones that this process may use. ``governor``: how the kernel chooses
-    clock rates; None where it does not, as in most virtual machines. ``thread_variables``: those
-    of the environment that limit the threads of libraries. ``git_commit`` is that of the checkout
-    that hemogat runs from, ending in ``-dirty`` where files other than results differ from it;
-    None when hemogat is installed.
+    ``cpu_model``: maker, family, model and stepping, which a virtual machine's name for its
+    processor may hide. ``cores`` are the logical ones that this process may use. ``governor``: how
+    the kernel chooses clock rates; None where it does not, as in most virtual machines. ``cuda``:
+    the newest that the driver supports. ``thread_variables``: those of the environment that limit
+    the threads of libraries. ``git_commit`` is that of the checkout that hemogat runs from, ending
+    in ``-dirty`` where files other than results differ from it; None when hemogat is installed.
     """
 
     cpu: str
+    cpu_model: str | None = None
     cores: PositiveInt
     cpu_flags: tuple[str, ...]
     memory_gib: float | None
     governor: str | None = None
     gpus: tuple[GpuFacts, ...] = ()
+    cuda: str | None = None
     os: str
     versions: dict[str, str]
     thread_variables: dict[str, str] = Field(default_factory=dict)
@@ -66,9 +69,11 @@ class Environment(Settings):
         """Return it in words: hardware, then software."""
         flags = ", ".join(self.cpu_flags) or "no vector extensions known"
         hardware = [f"{self.cpu}, {self.cores} cores ({flags})"]
+        hardware += [self.cpu_model] if self.cpu_model is not None else []
         hardware += [f"{self.memory_gib:g} GiB"] if self.memory_gib is not None else []
         hardware += [f"governor {self.governor}"] if self.governor is not None else []
         hardware += [f"{gpu.name} (driver {gpu.driver})" for gpu in self.gpus]
+        hardware += [f"CUDA {self.cuda}"] if self.cuda is not None else []
         software = [f"{name} {version}" for name, version in self.versions.items()]
         software += [f"{name}={value}" for name, value in self.thread_variables.items()]
         commit = f"; commit {self.git_commit}" if self.git_commit else ""
@@ -81,6 +86,7 @@ def describe_environment() -> Environment:
     memory_bytes = machine.memory_bytes
     return Environment(
         cpu=machine.cpu,
+        cpu_model=machine.cpu_model,
         cores=machine.cores,
         cpu_flags=machine.cpu_flags,
         memory_gib=None if memory_bytes is None else round(memory_bytes / 2**30, 1),
@@ -89,6 +95,7 @@ def describe_environment() -> Environment:
             GpuFacts(name=gpu.name, memory_mib=gpu.memory_mib, driver=gpu.driver)
             for gpu in machine.gpus
         ),
+        cuda=cuda_version() if machine.gpus else None,
         os=_operating_system(),
         versions=installed_versions(_PACKAGES),
         thread_variables={n: os.environ[n] for n in _THREAD_VARIABLES if n in os.environ},

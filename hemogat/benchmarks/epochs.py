@@ -34,11 +34,16 @@ class Entry(NamedTuple):
 
 
 class SideBySideSettings(Settings):
-    """What to measure. ``threads``: for one graph; None: as many as there are cores."""
+    """What to measure.
+
+    ``threads``: for one graph; None: as many as there are cores. ``int8``: measure the machine's
+    rate in int8, too; that is done anyway where a target has that precision.
+    """
 
     cases: tuple[Case, ...] = (Case(),)
     threads: tuple[PositiveInt | None, ...] = (None,)
     device: str = "cpu"
+    int8: bool = False
     rounds: RoundSettings = RoundSettings()
 
 
@@ -97,7 +102,8 @@ def measure_epochs(
     number of threads; it comes last in what is returned.
 
     Args:
-        entries: the targets; those that cannot run here are left out with a note.
+        entries: the targets, none to measure the reference alone; those that cannot run here are
+            left out with a note.
         settings: cases, threads, how often.
         found: takes the notes.
         progress: shows the stage.
@@ -125,11 +131,12 @@ class _Run:
     def __init__(
         self, entries: Sequence[Entry], settings: SideBySideSettings, found: Findings
     ) -> None:
-        self._settings, self._found = settings, found
+        self._settings, self._found, self._alone = settings, found, not entries
         self._slots = [(entry, threads) for entry in entries for threads in settings.threads]
         if settings.device == "cpu":
-            int8 = any(getattr(entry.target, "precision", "") == "int8" for entry in entries)
-            reference = Entry(REFERENCE, ReferenceTarget(int8=int8))
+            precisions = [getattr(entry.target, "precision", "") for entry in entries]
+            target = ReferenceTarget(int8=settings.int8 or "int8" in precisions)
+            reference = Entry(REFERENCE, target)
             self._slots += [(reference, threads) for threads in settings.threads]
         self._measured: dict[int, Measured] = {}
         self._began = time.perf_counter()
@@ -185,7 +192,7 @@ class _Run:
             measured.start_up_s.append(link.start_up_s)
             links.append((measured, link))
             bar.advance(note=entry.name)
-        if all(measured.is_reference for measured, _ in links):
+        if not self._alone and all(measured.is_reference for measured, _ in links):
             raise IncompleteError("; ".join(self._found.notes))
         return links
 
@@ -200,7 +207,8 @@ class _Run:
                 homes.append(measured.home(case, played))
             if not measured.plays(case):
                 self._found.leave_out(link.name, f"it does not offer {case.component} alone")
-        if all(measured.is_reference or not measured.plays(case) for measured, _ in links):
+        idle = all(measured.is_reference or not measured.plays(case) for measured, _ in links)
+        if idle and not self._alone:
             raise ConfigError(
                 f"{case.component}: expected a target that offers it, found only servers, which "
                 f"are asked end_to_end, and runs without encoders, which have fusion"

@@ -23,6 +23,7 @@ Better = Literal["lower", "higher", "neither"]
 #                                      hemogat.benchmarks.latency, "end_to_end" among them
 #   throughput (1/s)                   with a latency on the same axes: one against the other
 #   accuracy (%)                       with macs on the same axes: cost against accuracy
+#   cores_used (ratio)                 CPU time over time: the threads that really worked
 #   parameters (count), macs (MAC), size (MiB), peak_memory (MiB), start_up (s)
 #   speed_up (ratio)                   a target's time under that of target ``over``, an axis;
 #                                      the median of ratios taken round by round

@@ -44,7 +44,8 @@ MODEL = "model"  # the target of figures that no engine changes
 class GnnSettings(Settings):
     """What to measure.
 
-    ``engines``: all but torch.compile, which takes a minute per variant to compile.
+    ``engines``: all but torch.compile, which takes a minute per variant to compile. ``device``:
+    where they run; on a GPU only torch and ONNX Runtime do.
     ``bank_rows``: banks that the fusion step is timed against; empty: the variants' own.
     ``nodes``: of the transductive graph whose MACs are counted (the paper's test splits: 551 and
     2,610). ``threads``: for one graph; None: as many as there are cores.
@@ -55,6 +56,7 @@ class GnnSettings(Settings):
     batches: tuple[PositiveInt, ...] = (1,)
     nodes: PositiveInt = 551
     threads: PositiveInt | None = None
+    device: str = "cpu"
     rounds: RoundSettings = RoundSettings()
 
     def conditions_in_name(self) -> tuple[str, ...]:
@@ -95,14 +97,17 @@ def measure_gnn(
         found.figures += variant.accuracy_figures() + _cost_figures(variant, settings.nodes)
     cases = tuple(Case(component="fusion", batch=batch) for batch in settings.batches)
     side_by_side = SideBySideSettings(
-        cases=cases, threads=(settings.threads,), rounds=settings.rounds
+        cases=cases,
+        threads=(settings.threads,),
+        device=settings.device,
+        rounds=settings.rounds,
     )
     shapes = [
         _with_bank(variant.shape, rows)
         for rows in settings.bank_rows or (None,)
         for variant in variants
     ]
-    entries = _write(shapes, settings.engines, folder, found, progress)
+    entries = _write(shapes, settings, folder, found, progress)
     found.add(measure_side_by_side(entries, side_by_side, progress))
     origins = dict.fromkeys(variant.origin for variant in variants)
     return GnnReport(
@@ -168,12 +173,13 @@ def _with_bank(shape: HeadShape, rows: int | None) -> HeadShape:
 
 def _write(
     shapes: Sequence[HeadShape],
-    engines: Sequence[EngineName],
+    settings: GnnSettings,
     folder: Path,
     found: Findings,
     progress: Progress,
 ) -> list[Entry]:
     """Write what the engines need; entries in the order of engines, so that layers take turns."""
+    engines, device = settings.engines, settings.device
     graphs: dict[Path, Path] = {}
     entries = []
     with progress.stage("Export heads", len(shapes) * len(engines)) as bar:
@@ -181,6 +187,8 @@ def _write(
             for shape in shapes:
                 gnn, rows = shape.head.gnn, shape.bank_rows
                 try:
+                    if device != "cpu" and engine.startswith("openvino"):
+                        raise IncompleteError(f"it runs on the CPU, not on {device}")
                     target = _target(shape, engine, graphs, folder / f"{gnn}-{rows}")
                     entries.append(Entry(engine, target, group=f"{gnn} {rows}"))
                 except IncompleteError as error:  # an engine's library is not installed

@@ -1,68 +1,107 @@
-"""What this machine can do at most: measured rates of a matrix product and of a copy."""
+"""What this machine can do: rates of matrix products and of a copy, and the floor made of them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
-import torch
+from hemogat.benchmarks.figures import MACHINE, Figure
+from hemogat.config import Settings
 
-from hemogat.config import PositiveFloat, PositiveInt, Settings
-
-_SIDE = 2048  # of the square matrices: large enough that only arithmetic counts
-_COPIED_BYTES = 128 * 2**20  # larger than any cache
-_REPEATS = 8
 _GIGA = 1e9
+_INT8_SHRINKS = 4  # what is moved, where all of it has 8 bits in place of 32
+_INT8 = "-int8"  # in the names of targets that compute in it
+
+
+class Rate(Settings):
+    """A rate with its 95 % interval, None where it has none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def spread(self) -> float | None:
+        """Return the interval's larger half, in logarithms."""
+        if self.low is None or self.high is None:
+            return None
+        return math.log(max(self.high / self.value, self.value / self.low))
+
+
+class Floor(NamedTuple):
+    """The least time of a piece of work, and the rate that binds it."""
+
+    ms: float
+    rate: Rate
 
 
 class MachineRates(Settings):
-    """The best of several runs each, fp32, on ``threads`` threads.
+    """Rates on ``threads`` threads, measured round by round by the reference workload.
 
-    ``copy_bytes_per_s`` counts what is read and what is written.
+    ``copied``: bytes read and written; ``gemm_int8``: None where it could not run.
     """
 
-    gemm_macs_per_s: PositiveFloat
-    copy_bytes_per_s: PositiveFloat
-    threads: PositiveInt
+    gemm: Rate
+    copied: Rate
+    gemm_int8: Rate | None = None
+    threads: int | None = None
 
     def in_words(self) -> str:
         """Return the rates in one line."""
+        int8 = f", in int8 {_giga(self.gemm_int8)} GMAC/s" if self.gemm_int8 is not None else ""
+        on = "" if self.threads is None else f" on {self.threads} threads"
         return (
-            f"measured on {self.threads} threads: fp32 product of {_SIDE} x {_SIDE} matrices "
-            f"{self.gemm_macs_per_s / _GIGA:.1f} GMAC/s, copy of {_COPIED_BYTES >> 20} MiB "
-            f"{self.copy_bytes_per_s / _GIGA:.1f} GB/s (read and written)"
+            f"rates{on}, by the reference workload: matrix product in fp32 {_giga(self.gemm)} "
+            f"GMAC/s{int8}, copy {_giga(self.copied)} GB/s (read and written)"
         )
 
-    def floor_ms(self, macs: int, moved_bytes: int) -> float:
-        """Return the least time that work takes here: the roofline."""
-        return 1e3 * max(macs / self.gemm_macs_per_s, moved_bytes / self.copy_bytes_per_s)
+    def floor(self, macs: int, moved_bytes: int, *, int8: bool = False) -> Floor | None:
+        """Return the least time that work takes here, the roofline; None without the rate.
 
-
-def measure_rates(threads: int | None = None) -> MachineRates:
-    """Measure both rates, in about 2 s; ``threads``: None for as many as torch takes."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        used = torch.get_num_threads()
-        one = torch.from_numpy(np.random.default_rng(0).random((_SIDE, _SIDE), np.float32))
-        product = torch.empty(_SIDE, _SIDE)
-        source = torch.ones(_COPIED_BYTES // 4)
-        target = torch.empty_like(source)
-        return MachineRates(
-            gemm_macs_per_s=_SIDE**3 / _fastest_s(lambda: torch.mm(one, one, out=product)),
-            copy_bytes_per_s=2 * _COPIED_BYTES / _fastest_s(lambda: target.copy_(source)),
-            threads=used,
+        ``int8``: the product's rate in int8, and a quarter of the bytes.
+        """
+        product = self.gemm_int8 if int8 else self.gemm
+        if product is None:
+            return None
+        moved = moved_bytes / _INT8_SHRINKS if int8 else moved_bytes
+        both = (
+            Floor(1e3 * macs / product.value, product),
+            Floor(1e3 * moved / self.copied.value, self.copied),
         )
-    finally:
-        torch.set_num_threads(before)
+        return max(both, key=lambda floor: floor.ms)
 
 
-def _fastest_s(run: Callable[[], object]) -> float:
-    times_s = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        run()
-        times_s.append(time.perf_counter() - started)
-    return min(times_s)
+def in_int8(target: str) -> bool:
+    """Say whether a target of this name computes in int8."""
+    return _INT8 in target
+
+
+def rates_of(figures: Sequence[Figure]) -> MachineRates | None:
+    """Return the machine's rates of a measurement; None where it has none."""
+    found = {f.metric: f for f in figures if f.target == MACHINE}
+    if not {"gemm_rate", "copy_rate"} <= found.keys():
+        return None
+    rates = {name: Rate(value=f.value, low=f.low, high=f.high) for name, f in found.items()}
+    threads = found["gemm_rate"].axes.get("threads")
+    return MachineRates(
+        gemm=rates["gemm_rate"],
+        copied=rates["copy_rate"],
+        gemm_int8=rates.get("gemm_int8_rate"),
+        threads=threads if isinstance(threads, int) else None,
+    )
+
+
+def over_floor(time: Figure, floor: Floor) -> Rate:
+    """Return a measured time over a floor; its interval has the spread of both."""
+    value = time.value / floor.ms
+    ours = Rate(value=time.value, low=time.low, high=time.high).spread()
+    theirs = floor.rate.spread()
+    if ours is None or theirs is None:
+        return Rate(value=value)
+    factor = math.exp(math.hypot(ours, theirs))
+    return Rate(value=value, low=value / factor, high=value * factor)
+
+
+def _giga(rate: Rate) -> str:
+    spread = rate.spread()
+    return f"{rate.value / _GIGA:.1f}" + ("" if spread is None else f" ± {100 * spread:.0f} %")

@@ -79,12 +79,14 @@ class EpochTimes:
     """One target's times on one case in one epoch, [rounds, runs of a turn].
 
     ``stable``: whether the warm-up ended because times had settled. ``energy_j``: of one run, mean;
-    None where unreadable.
+    None where unreadable. ``cores``: CPU time over time, so how many threads really worked; None
+    where not told.
     """
 
     times_ms: NDArray[np.float64]
     stable: bool
     energy_j: float | None
+    cores: float | None = None
 
 
 def measure_epoch(
@@ -103,7 +105,7 @@ def measure_epoch(
             taken.append(worker.run(case, untimed=1, timed=warm_up.runs_per_turn))
         bar.advance(note=players[-1][1].component)
     return [
-        EpochTimes(_times_ms(taken), warm_up.stable, _energy_j(taken))
+        EpochTimes(_times_ms(taken), warm_up.stable, _energy_j(taken), _cores(taken))
         for taken, warm_up in zip(turns, warm_ups, strict=True)
     ]
 
@@ -117,6 +119,12 @@ def _energy_j(turns: Sequence[Turn]) -> float | None:
     """Return the mean over all runs; None where unreadable."""
     used_j = [turn.energy_j for turn in turns if turn.energy_j is not None]
     return sum(used_j) / _times_ms(turns).size if used_j else None
+
+
+def _cores(turns: Sequence[Turn]) -> float | None:
+    """Return CPU time over time; None where it is not told."""
+    used_s = [turn.cpu_s for turn in turns if turn.cpu_s is not None]
+    return 1e3 * sum(used_s) / float(_times_ms(turns).sum()) if used_s else None
 
 
 @dataclass(frozen=True)

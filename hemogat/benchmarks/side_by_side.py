@@ -87,6 +87,10 @@ def _add_times(found: Findings, target: Measured, case: Case) -> None:
     energies_j = [epoch.energy_j for epoch in timed.epochs if epoch.energy_j is not None]
     if energies_j:
         found.figures.append(_figure(name, "energy", "J", interval_of_single(energies_j), axes))
+    cores = [epoch.cores for epoch in timed.epochs if epoch.cores]
+    if cores and target.opened.components != ("end_to_end",):  # a server's work is elsewhere
+        used = interval_of_single(cores)
+        found.figures.append(_figure(name, "cores_used", "ratio", used, axes, "neither"))
     if not all(epoch.stable for epoch in timed.epochs):
         found.unsettled.append(f"{name}, {case.component}")
     found.series.append(_series(name, timed, axes))

@@ -21,6 +21,7 @@ from hemogat.benchmarks.targets import (
     parse_target,
 )
 from hemogat.config import PositiveInt, Settings
+from hemogat.errors import ConfigError
 from hemogat.progress import Progress
 
 
@@ -74,6 +75,12 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
         HemogatError: a target cannot be loaded, or fails.
     """
     targets = named([parse_target(text) for text in settings.targets])
+    served = [target.url for target in targets.values() if isinstance(target, ServedTarget)]
+    if served and settings.threads != (None,):
+        raise ConfigError(
+            f"--threads: a server has the threads that it was started with; leave it out, or "
+            f"measure {', '.join(served)} alone"
+        )
     entries = [Entry(name, target) for name, target in targets.items()]
     watch = RunWatch()
     found = measure_side_by_side(
@@ -94,7 +101,7 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
         "start-up: from starting the process to the loaded target, files in the page cache; peak "
         "memory: the process's largest resident set, libraries included",
     ]
-    if any(isinstance(target, ServedTarget) for target in targets.values()):
+    if served:
         method.append("a server on this machine counts as other work on it")
     return TargetReport(
         title=f"Latency of {', '.join(targets)}",

@@ -24,6 +24,7 @@ COMPONENTS: tuple[Component, ...] = get_args(Component)
 Kernel = Literal["gemm", "gemm_int8", "copy"]
 _RUN_FILE = "run.json"  # named here too: the training arm's own constant comes with torch
 _COMPILED = "compile"
+_CUDA_GRAPHS = "cuda-graphs"
 
 
 class Case(Settings):
@@ -67,11 +68,12 @@ class BundleTarget(Settings):
 
 
 class RunTarget(Settings):
-    """A run directory in torch: eager, or through torch.compile."""
+    """A run directory in torch: eager, through torch.compile, or that with CUDA graphs."""
 
     kind: Literal["run"] = "run"
     path: Path
     compiled: bool = False
+    cuda_graphs: bool = False
 
 
 class ServedTarget(Settings):
@@ -163,6 +165,8 @@ def engine_name(target: Target) -> str:
         return f"{target.engine}-{target.precision}"
     if isinstance(target, ServedTarget):
         return "triton-http" if target.url.startswith("http") else "triton-grpc"
+    if isinstance(target, RunTarget) and target.cuda_graphs:
+        return "torch-cuda-graphs"
     compiled = not isinstance(target, PresetTarget) and target.compiled
     return "torch-compile" if compiled else "torch-eager"
 
@@ -170,8 +174,9 @@ def engine_name(target: Target) -> str:
 def parse_target(text: str) -> Target:
     """Read a target as the command line gives it.
 
-    A bundle folder, ``BUNDLE:onnx-int8``, a run directory (torch eager), ``RUN:compile``, or a
-    server's ``grpc://host:port`` or ``http://host:port``. A bundle's hashes are checked.
+    A bundle folder, ``BUNDLE:onnx-int8``, a run directory (torch eager), ``RUN:compile``,
+    ``RUN:cuda-graphs``, or a server's ``grpc://host:port`` or ``http://host:port``. A bundle's
+    hashes are checked.
 
     Raises:
         InputError: it is none of these.
@@ -187,9 +192,13 @@ def parse_target(text: str) -> Target:
         engine, precision = Bundle.open(path).select(*_engine_and_precision(text, variant))
         return BundleTarget(path=path.absolute(), engine=engine, precision=precision)
     if (path / _RUN_FILE).is_file():
-        if variant not in ("", _COMPILED):
-            raise InputError(f"{text}: expected RUN or RUN:{_COMPILED}, found {variant!r}")
-        return RunTarget(path=path.absolute(), compiled=variant == _COMPILED)
+        if variant not in ("", _COMPILED, _CUDA_GRAPHS):
+            raise InputError(
+                f"{text}: expected RUN, RUN:{_COMPILED} or RUN:{_CUDA_GRAPHS}, found {variant!r}"
+            )
+        return RunTarget(
+            path=path.absolute(), compiled=bool(variant), cuda_graphs=variant == _CUDA_GRAPHS
+        )
     raise InputError(
         f"{text}: expected a bundle (also BUNDLE:onnx-int8), a run directory (also "
         f"RUN:{_COMPILED}) or grpc://host:port, found neither {MANIFEST_FILE} nor {_RUN_FILE} there"

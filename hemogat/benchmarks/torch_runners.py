@@ -119,7 +119,12 @@ class RunRunner:
             self._tokenizer = TextTokenizer(run.tokenizer_path, recipe.text)
             files |= {f for name in modules for f in (run.path / name).glob("*.safetensors")}
         self._modules = {
-            name: _maybe_compiled(module.to(self._device), self._device, compiled=target.compiled)
+            name: _maybe_compiled(
+                module.to(self._device),
+                self._device,
+                compiled=target.compiled,
+                cuda_graphs=target.cuda_graphs,
+            )
             for name, module in modules.items()
         }
         config = recipe.head
@@ -210,9 +215,13 @@ def check_compiler() -> None:
         raise IncompleteError("torch.compile needs a C++ compiler; install g++, or name it in CXX")
 
 
-def _maybe_compiled(module: nn.Module, device: torch.device, *, compiled: bool) -> Any:
+def _maybe_compiled(
+    module: nn.Module, device: torch.device, *, compiled: bool, cuda_graphs: bool = False
+) -> Any:
     if not compiled:
         return module
+    if cuda_graphs and device.type != "cuda":
+        raise ConfigError(f"cuda-graphs: expected --device cuda, found {device}")
     if device.type == "cpu":
         check_compiler()
-    return torch.compile(module)
+    return torch.compile(module, mode="reduce-overhead" if cuda_graphs else None)

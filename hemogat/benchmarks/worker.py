@@ -62,12 +62,14 @@ class _Session:
         for _ in range(request.untimed):
             call()
         self._meter.since_last_j()
-        times_ms = []
+        times_ms, cpu_before_s = [], time.process_time()
         for _ in range(request.timed):
             started_ns = time.perf_counter_ns()
             call()
             times_ms.append((time.perf_counter_ns() - started_ns) / 1e6)
-        return Turn(times_ms=tuple(times_ms), energy_j=self._meter.since_last_j())
+        cpu_s = time.process_time() - cpu_before_s
+        energy_j = self._meter.since_last_j()
+        return Turn(times_ms=tuple(times_ms), energy_j=energy_j, cpu_s=cpu_s)
 
 
 def _take_standard_output() -> TextIO:

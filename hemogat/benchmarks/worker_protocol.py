@@ -54,10 +54,14 @@ class Opened(Settings):
 
 
 class Turn(Settings):
-    """The timed runs of one turn; ``energy_j``: of them together, None where unreadable."""
+    """The timed runs of one turn.
+
+    Of them together: ``energy_j``, None where unreadable, and ``cpu_s``, the process's CPU time.
+    """
 
     times_ms: tuple[float, ...]
     energy_j: float | None
+    cpu_s: float | None = None
 
 
 class Closed(Settings):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from hemogat.cli.bench_options import OutOption
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table
@@ -47,12 +48,7 @@ def cost(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write the report to: JSON, Markdown and a page.", show_default=False
-        ),
-    ] = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Count what the model costs, and how fast this machine could run it at best.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hemogat.cli.bench_options import EpochsOption, OutOption, RoundsOption, chosen
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.numbers import whole_numbers, words
@@ -46,31 +47,21 @@ def gnn(
             min=1, metavar="N", help="Threads that one graph may use.", show_default="all cores"
         ),
     ] = None,
-    epochs: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Fresh processes of each target, at least; from 3 on there are intervals.",
-        ),
-    ] = 5,
-    rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Turns of each target in all, at least.")
-    ] = 30,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda[:n]; then ONNX Runtime and torch alone.")
+    ] = "cpu",
+    epochs: EpochsOption = None,
+    rounds: RoundsOption = None,
     limit_s: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             metavar="S",
             help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
-        ),
-    ] = 120,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write the report to: JSON, Markdown and a page.", show_default=False
+            show_default="120",
         ),
     ] = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the graph layers: accuracy, parameters, MACs, latency, memory.
@@ -88,7 +79,6 @@ def gnn(
         from hemogat.benchmarks.gnn import GnnSettings, measure_gnn
         from hemogat.benchmarks.gnn_tables import gnn_tables
         from hemogat.benchmarks.gnn_variants import base_variants, variants_of_runs
-        from hemogat.benchmarks.rounds import RoundSettings
         from hemogat.benchmarks.side_by_side_tables import write_tables
 
     given = {
@@ -103,7 +93,8 @@ def gnn(
         | {
             "nodes": nodes,
             "threads": threads,
-            "rounds": RoundSettings(epochs=epochs, rounds=rounds, limit_s=limit_s),
+            "device": device,
+            "rounds": chosen(epochs=epochs, rounds=rounds, limit_s=limit_s),
         },
         source="bench gnn",
     )

@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hemogat.cli.bench_options import EpochsOption, OutOption, RoundsOption, chosen, refuse
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.numbers import whole_numbers, words
 from hemogat.cli.output import JsonOption, print_json, print_table, remark
+from hemogat.contract import Engine, Precision
 from hemogat.errors import ConfigError
 
 if TYPE_CHECKING:
     from hemogat.benchmarks.report import BenchReport
 
 _Axes = dict[str, tuple[str, ...] | tuple[int, ...]]
-_Often = dict[str, float]  # how many rounds, for how long
+_Often = dict[str, object]  # how many rounds, for how long
 _Tables = list[tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]]
 
 _LATEST = "latest bundle"
 _PRESET_LIMIT_S = 600.0
+_SIDE_BY_SIDE = "targets side by side (several, BUNDLE:onnx-fp32, or any axis given)"
 
 
 def latency(
@@ -29,7 +32,7 @@ def latency(
         list[str] | None,
         typer.Argument(
             metavar="TARGET...",
-            help="BUNDLE, BUNDLE:onnx-int8, RUN, RUN:compile, grpc://host:port.",
+            help="BUNDLE, BUNDLE:onnx-int8, RUN, RUN:compile, RUN:cuda-graphs, grpc://host:port.",
             show_default=_LATEST,
         ),
     ] = None,
@@ -58,25 +61,14 @@ def latency(
             metavar="N", help="Threads that one graph may use; several.", show_default="all cores"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where targets run: cpu, cuda[:n], auto.")] = "cpu",
-    epochs: Annotated[
-        int | None,
+    device: Annotated[
+        str | None,
         typer.Option(
-            min=1,
-            metavar="N",
-            help="Fresh processes of each target, at least; from 3 on there are intervals.",
-            show_default="5",
+            help="Where targets side by side run: cpu, cuda[:n], auto.", show_default="cpu"
         ),
     ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Turns of each target in all, at least.",
-            show_default="30",
-        ),
-    ] = None,
+    epochs: EpochsOption = None,
+    rounds: RoundsOption = None,
     limit_s: Annotated[
         float | None,
         typer.Option(
@@ -87,17 +79,26 @@ def latency(
         ),
     ] = None,
     utterances: Annotated[
-        int, typer.Option(min=1, metavar="N", help="One BUNDLE: how many to time.")
-    ] = 200,
+        int | None,
+        typer.Option(min=1, metavar="N", help="One BUNDLE: how many to time.", show_default="200"),
+    ] = None,
     triton: Annotated[
-        bool, typer.Option(help="One BUNDLE: through a Triton server too, started for that.")
-    ] = True,
-    out: Annotated[
-        Path | None,
+        bool | None,
         typer.Option(
-            help="Folder to write the report to: JSON, Markdown and a page.", show_default=False
+            "--triton/--no-triton",
+            help="One BUNDLE: through a Triton server too, started for that.",
+            show_default="triton",
         ),
     ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="One BUNDLE: its engine.", show_default="the bundle's first"),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="One BUNDLE: its precision.", show_default="the engine's first"),
+    ] = None,
+    out: OutOption = None,
     preset: Annotated[
         Literal["base"] | None,
         typer.Option(
@@ -131,19 +132,28 @@ def latency(
         "tokens": whole_numbers("--tokens", tokens),
     }
     limits, banks = whole_numbers("--threads", threads), whole_numbers("--bank-rows", bank_rows)
-    turns = {"epochs": epochs, "rounds": rounds, "limit_s": limit_s}
-    often = {name: value for name, value in turns.items() if value is not None}
+    often = chosen(epochs=epochs, rounds=rounds, limit_s=limit_s)
+    of_bundle = {
+        "utterances": utterances,
+        "triton": triton,
+        "engine": engine,
+        "precision": precision,
+    }
     if preset is not None:
         _refuse_with_preset(given, axes)
+        refuse("is for one BUNDLE or for targets, not for --preset", device=device, **of_bundle)
         report, tables = _preset(often, _single(limits), banks or (44_070,), out)
     elif banks:
         raise ConfigError(
             "--bank-rows: is for --preset; a target has its own bank, and bench gnn varies it"
         )
     elif _one_bundle(given) and not any(axes.values()) and len(limits) < 2:
-        report, tables = _bundle(given, utterances, _single(limits), out, triton=triton)
+        refuse(f"is for {_SIDE_BY_SIDE}", device=device, **often)
+        often = chosen(utterances=utterances, threads=_single(limits))
+        report, tables = _bundle(given, engine, precision, often, out, triton=triton is not False)
     else:
-        report, tables = _side_by_side(given, axes, limits, device, often, out)
+        refuse(f"is for one BUNDLE alone, not for {_SIDE_BY_SIDE}", **of_bundle)
+        report, tables = _side_by_side(given, axes, limits, device or "cpu", often, out)
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
@@ -188,18 +198,29 @@ def _side_by_side(
 
 
 def _bundle(
-    given: tuple[str, ...], utterances: int, threads: int | None, out: Path | None, *, triton: bool
+    given: tuple[str, ...],
+    engine: Engine | None,
+    precision: Precision | None,
+    often: _Often,
+    out: Path | None,
+    *,
+    triton: bool,
 ) -> tuple[BenchReport, _Tables]:
+    from hemogat.config import parse_settings
     from hemogat.progress import Progress
+    from hemogat.runtime.bundle import Bundle
 
     with needs("serve"):
         from hemogat.benchmarks.bundle_latency import measure_bundle
         from hemogat.benchmarks.latency import LatencySettings
         from hemogat.benchmarks.latency_report import TABLE_COLUMNS, write_report
 
+    path = Path(given[0]) if given else _latest_bundle()
+    bundle = Bundle.open(path, verify=False)  # hashes are checked when it is measured
+    found = dict(zip(("engine", "precision"), bundle.select(engine, precision), strict=True))
     report = measure_bundle(
-        Path(given[0]) if given else _latest_bundle(),
-        settings=LatencySettings(utterances=utterances, threads=threads),
+        path,
+        settings=parse_settings(LatencySettings, often | found, source="bench latency"),
         triton=triton,
         progress=Progress(visible=True),
     )

@@ -14,7 +14,7 @@ from hemogat.benchmarks.cost_report import (
 )
 from hemogat.benchmarks.cost_tables import cost_table, roofline_table
 from hemogat.benchmarks.figures import Figure
-from hemogat.benchmarks.machine_rates import MachineRates
+from hemogat.benchmarks.machine_rates import MachineRates, Rate, over_floor
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.targets import HeadShape
 from hemogat.benchmarks.work import work_of
@@ -54,8 +54,8 @@ def test_the_floor_is_the_later_of_arithmetic_and_memory(report: CostReport) -> 
     for key, floor in figures(report, "floor").items():
         macs, moved = figures(report, "macs")[key].value, figures(report, "moved")[key].value
         compute_ms, memory_ms = (
-            1e3 * macs / rates.gemm_macs_per_s,
-            1e3 * moved / rates.copy_bytes_per_s,
+            1e3 * macs / rates.gemm.value,
+            1e3 * moved / rates.copied.value,
         )
         assert floor.value == pytest.approx(max(compute_ms, memory_ms))
         assert figures(report, "intensity")[key].value == pytest.approx(macs / moved)
@@ -113,6 +113,35 @@ def test_only_the_search_grows_with_the_bank() -> None:
 
 
 def test_rates_make_a_floor() -> None:
-    rates = MachineRates(gemm_macs_per_s=1e9, copy_bytes_per_s=1e9, threads=1)
-    assert rates.floor_ms(macs=2_000_000, moved_bytes=1000) == pytest.approx(2)
-    assert rates.floor_ms(macs=1000, moved_bytes=3_000_000) == pytest.approx(3)
+    rates = MachineRates(
+        gemm=Rate(value=1e9), copied=Rate(value=1e9), gemm_int8=Rate(value=2e9), threads=1
+    )
+    compute, memory = rates.floor(2_000_000, 1000), rates.floor(1000, 3_000_000)
+    assert compute is not None
+    assert memory is not None
+    assert (compute.ms, memory.ms) == pytest.approx((2, 3))
+    int8 = rates.floor(2_000_000, 6_000_000, int8=True)
+    assert int8 is not None
+    assert int8.ms == pytest.approx(1.5)  # a quarter of the bytes, at the copy's rate
+    without = rates.model_copy(update={"gemm_int8": None})
+    assert without.floor(1, 1, int8=True) is None
+
+
+def test_what_is_over_the_floor_has_the_spread_of_both() -> None:
+    rates = MachineRates(gemm=Rate(value=1e9, low=0.8e9, high=1.25e9), copied=Rate(value=1e12))
+    time = Figure(target="x", metric="p50", unit="ms", value=4, low=3.2, high=5)
+    floor = rates.floor(2_000_000, 0)
+    assert floor is not None
+    found = over_floor(time, floor)
+    assert found.value == 2
+    assert found.high == pytest.approx(2 * 1.25**2**0.5)
+    assert found.low == pytest.approx(2 / 1.25**2**0.5)
+    assert over_floor(time.model_copy(update={"low": None}), floor).low is None
+
+
+def test_int8_stands_over_its_own_floor(report: CostReport) -> None:
+    rates = {f.metric for f in report.figures if f.target == "machine"}
+    assert rates == {"gemm_rate", "copy_rate", "gemm_int8_rate"}
+    floors, int8 = figures(report, "floor"), figures(report, "floor_int8")
+    assert int8.keys() == floors.keys()
+    assert all(int8[key].value < floors[key].value for key in floors)

@@ -37,6 +37,9 @@ def checkout(tmp_path: Path) -> Path:
 def test_it_says_what_figures_depend_on() -> None:
     found = describe_environment()
     assert found.cpu
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        assert found.cpu_model is not None
+        assert " family " in found.cpu_model
     assert 1 <= found.cores <= (os.cpu_count() or 1)
     assert found.versions["python"] == platform.python_version()
     assert {"onnxruntime", "numpy"} <= found.versions.keys()

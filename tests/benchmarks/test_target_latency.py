@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hemogat.benchmarks.bench_server import bench_server
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.side_by_side_tables import latency_table, process_table, report_markdown
 from hemogat.benchmarks.target_latency import TargetReport, TargetSettings, measure_targets
@@ -16,7 +17,9 @@ from hemogat.benchmarks.targets import (
 )
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.errors import BundleError, ConfigError, HemogatError, UnavailableError
+from hemogat.progress import Progress
 from hemogat.runtime.bundle import Bundle, GraphName
+from hemogat.serving.settings import RepositorySettings
 
 FEW = RoundSettings(epochs=1, rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
@@ -117,3 +120,40 @@ def test_graphs_run_alone(tiny_bundle: Path) -> None:
 def test_a_server_that_is_not_there_is_refused() -> None:
     with pytest.raises(UnavailableError):
         WorkerLink("x", ServedTarget(url="grpc://127.0.0.1:9"))
+
+
+def test_a_server_takes_turns_with_the_bundle_that_it_serves(tiny_bundle: Path) -> None:
+    with bench_server(tiny_bundle, RepositorySettings(), Progress()) as server:
+        report = measure_targets(
+            TargetSettings(
+                targets=(str(tiny_bundle), f"grpc://{server.grpc_url}"),
+                component=("end_to_end",),
+                rounds=FEW,
+            )
+        )
+    medians = {f.target: f.value for f in report.figures if f.metric == "p50"}
+    assert medians.keys() == {"onnx-fp32", "triton-grpc"}
+    assert medians["triton-grpc"] > medians["onnx-fp32"] > 0
+    used = {f.target for f in report.figures if f.metric == "cores_used"}
+    assert used == {"onnx-fp32"}  # the server's work is not its client's
+    assert "a server on this machine counts as other work on it" in report.notes
+
+
+def test_a_servers_threads_are_not_a_choice() -> None:
+    settings = TargetSettings(targets=("grpc://127.0.0.1:9",), threads=(1, 2))
+    with pytest.raises(ConfigError, match="has the threads that it was started with"):
+        measure_targets(settings)
+
+
+@pytest.mark.slow
+def test_a_run_is_compiled(tiny_run: Path) -> None:
+    report = measure_targets(
+        TargetSettings(
+            targets=(str(tiny_run), f"{tiny_run}:compile"),
+            component=("fusion",),
+            threads=(1,),
+            rounds=FEW.model_copy(update={"rounds": 1}),
+        )
+    )
+    medians = {f.target for f in report.figures if f.metric == "p50"}
+    assert medians == {"torch-eager", "torch-compile"}

@@ -23,6 +23,9 @@ def test_targets_as_the_command_line_gives_them(tiny_bundle: Path, tiny_run: Pat
     assert bundle == BundleTarget(path=tiny_bundle, engine="onnx", precision="fp32")
     assert parse_target(str(tiny_run)) == RunTarget(path=tiny_run)
     assert parse_target(f"{tiny_run}:compile") == RunTarget(path=tiny_run, compiled=True)
+    graphs = parse_target(f"{tiny_run}:cuda-graphs")
+    assert graphs == RunTarget(path=tiny_run, compiled=True, cuda_graphs=True)
+    assert engine_name(graphs) == "torch-cuda-graphs"
     served = parse_target("http://127.0.0.1:8000")
     assert isinstance(served, ServedTarget)
     assert engine_name(served) == "triton-http"

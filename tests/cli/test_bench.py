@@ -87,5 +87,18 @@ def test_refusals_of_targets(refused: Callable[..., str], tiny_bundle: Path) -> 
         "bench", "latency", "--preset", "base", "--component", "fusion"
     )
     assert "--bank-rows: is for --preset" in refused("bench", tiny_bundle, "--bank-rows", "9")
+    assert "--device, --rounds: is for targets side by side" in refused(
+        "bench", tiny_bundle, "--device", "cuda", "--rounds", "500"
+    )
+    assert "--utterances, --no-triton: is for one BUNDLE alone" in refused(
+        *("bench", f"{tiny_bundle}:onnx-fp32", "--utterances", "5", "--no-triton")
+    )
+    assert "--device, --engine: is for one BUNDLE or" in refused(
+        *("bench", "latency", "--preset", "base", "--device", "cuda", "--engine", "onnx")
+    )
+    assert "--threads: a server has the threads" in refused(
+        *("bench", "latency", "grpc://127.0.0.1:9", "--threads", "1,2")
+    )
+    assert "expected an engine trt" in refused("bench", tiny_bundle, "--engine", "trt")
     assert "component.0" in refused("bench", tiny_bundle, "--component", "fuse")
     assert "engines.0" in refused("bench", "gnn", "--engine", "onxn")
