@@ -60,11 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="what prepare.py filled")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--rounds", type=int, default=30, help="at least")
-    parser.add_argument("--limit-s", type=float, default=600.0, help="of all epochs")
+    parser.add_argument("--epochs", type=int, default=4, help="at least; fresh processes in each")
+    parser.add_argument("--rounds", type=int, default=24, help="at least, in all")
+    parser.add_argument("--limit-s", type=float, default=360.0, help="of all epochs")
     parser.add_argument("--authors-rounds", type=int, default=3)
     given = parser.parse_args()
-    rounds = RoundSettings(rounds=given.rounds, limit_s=given.limit_s)
+    rounds = RoundSettings(epochs=given.epochs, rounds=given.rounds, limit_s=given.limit_s)
     settings = PeerSettings(
         side_by_side=SideBySideSettings(cases=CASES, rounds=rounds),
         authors_rounds=given.authors_rounds,
