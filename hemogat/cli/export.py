@@ -14,6 +14,7 @@ from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
 from hemogat.contract import Engine, Precision, SearchMode
 from hemogat.errors import HemogatError, IncompleteError, ParityError
+from hemogat.optional import require
 
 if TYPE_CHECKING:
     from hemogat.export_config import ExportConfig
@@ -116,6 +117,7 @@ def export(
     if run is None:
         run = find_latest("run.json")
         remark(f"latest run: {run}")
+    require("onnx", extra="export")  # before the run is looked at
     with needs("export"):
         from hemogat.training.run_directory import RunDirectory
 
