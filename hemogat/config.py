@@ -17,7 +17,8 @@ from hemogat.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+TokenCount = Annotated[int, Field(ge=1, le=8192)]  # more than any encoder's positions
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -42,8 +43,8 @@ class AudioConfig(Settings):
 class TextConfig(Settings):
     """How text becomes tokens and tokens one embedding."""
 
-    max_tokens: PositiveInt = 128
-    token_buckets: tuple[PositiveInt, ...] = Field((16, 32, 64, 128), min_length=1)
+    max_tokens: TokenCount = 128
+    token_buckets: tuple[TokenCount, ...] = Field((16, 32, 64, 128), min_length=1)
     pooling: Literal["mean", "pooler"] = "mean"
     max_text_bytes: PositiveInt = 64 * 2**10
 

@@ -17,14 +17,12 @@ import atheris
 with atheris.instrument_imports(include=["hemogat"]):
     from reliability.parsers import parse, parsers
 
-from hemogat.runtime.bundle import MANIFEST_FILE
-
 
 def main(name: str, bundle: Path, options: list[str]) -> None:
     """Fuzz the parser called ``name``; ``options``: libFuzzer's."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as work:
         folder = Path(work)
-        parser = parsers(folder, (bundle / MANIFEST_FILE).read_bytes())[name]
+        parser = parsers(folder, bundle)[name]
         (folder / "seeds").mkdir()
         for number, seed in enumerate(parser.seeds):
             (folder / "seeds" / str(number)).write_bytes(seed)

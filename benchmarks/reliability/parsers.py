@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from hemogat.data.audio import decode_audio
 from hemogat.data.manifest import read_manifest
 from hemogat.errors import HemogatError
 from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, write_sums
+from hemogat.runtime.golden import check_golden
+from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.authors_checkpoint import read_checkpoint
 from hemogat.training.authors_features import read_authors_features
 
@@ -55,14 +58,16 @@ def parse(parser: Parser, content: bytes) -> None:
             raise AssertionError(f"a refusal of several lines: {error!r}") from error
 
 
-def parsers(folder: Path, bundle_json: bytes) -> dict[str, Parser]:
+def parsers(folder: Path, bundle: Path) -> dict[str, Parser]:
     """Return the parsers by name.
 
     Args:
         folder: an empty folder for the files.
-        bundle_json: a valid ``bundle.json``.
+        bundle: a valid one.
     """
     (folder / "bundle").mkdir()
+    whole = Path(shutil.copytree(bundle, folder / "whole"))
+    bundle_json = (bundle / MANIFEST_FILE).read_bytes()
     (folder / "a.wav").write_bytes(sounds()["wav"])
     manifest, checkpoint, features = (folder / name for name in ("m.csv", "c.pt", "f.pkl"))
 
@@ -70,6 +75,13 @@ def parsers(folder: Path, bundle_json: bytes) -> dict[str, Parser]:
         (folder / "bundle" / MANIFEST_FILE).write_bytes(content)
         write_sums(folder / "bundle")  # so that what the manifest names is looked for
         return Bundle.open(folder / "bundle")
+
+    def classify(content: bytes) -> object:
+        (whole / MANIFEST_FILE).write_bytes(content)
+        write_sums(whole)  # so that facts are believed until something contradicts them
+        pipeline = Pipeline.load(whole, threads=1)
+        tone = sounds()["wav"] if "audio" in pipeline.bundle.manifest.modalities else None
+        return check_golden(pipeline), pipeline(tone, "stop that").neighbours
 
     def from_file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
         def write_and_read(content: bytes) -> object:
@@ -87,6 +99,7 @@ def parsers(folder: Path, bundle_json: bytes) -> dict[str, Parser]:
             tuple(sounds().values()),
         ),
         "bundle": Parser(read_bundle, (bundle_json,)),
+        "pipeline": Parser(classify, (bundle_json,)),
         "manifest": Parser(from_file(manifest, read_manifest), (_MANIFEST.encode(),)),
         "checkpoint": Parser(from_file(checkpoint, read_checkpoint), tuple(_checkpoints())),
         "features": Parser(from_file(features, read_features), tuple(_features())),

@@ -44,6 +44,11 @@ class TextTokenizer:
         self._tokenizer.enable_truncation(config.max_tokens)
         self._tokenizer.no_padding()
 
+    @property
+    def last_token(self) -> int:
+        """The largest id that a text can become."""
+        return max(self._tokenizer.get_vocab().values())
+
     def encode(self, text: str) -> TokenizedText:
         """Tokenise one text; the answer depends on nothing but the text.
 

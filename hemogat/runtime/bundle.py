@@ -239,7 +239,14 @@ class Bundle:
     @cached_property
     def bank_index(self) -> BankIndex:
         """Label and id of every bank row."""
-        return self.read(BankIndex, self.manifest.bank.index)
+        index = self.read(BankIndex, self.manifest.bank.index)
+        rows = self.manifest.bank.rows
+        if not len(index.ids) == len(index.labels) == rows:
+            raise BundleError(
+                f"{self.path / self.manifest.bank.index}: expected {rows} ids and labels, found "
+                f"{len(index.ids)} and {len(index.labels)}; export the bundle again"
+            )
+        return index
 
     def read(self, kind: type[SettingsT], name: str) -> SettingsT:
         """Read one of the bundle's JSON files.

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from hemogat.config import PositiveFloat, Settings
-from hemogat.errors import ParityError
+from hemogat.errors import BundleError, ParityError
 from hemogat.runtime.bundle import Bundle, InnerPath
 from hemogat.runtime.pipeline import Pipeline
 
@@ -52,8 +52,25 @@ class GoldenCase:
 
 
 def read_golden(bundle: Bundle) -> GoldenFile:
-    """Read the bundle's golden file."""
-    return bundle.read(GoldenFile, bundle.manifest.golden)
+    """Read the bundle's golden file.
+
+    Raises:
+        BundleError: it cannot be read, or does not fit the bundle's labels.
+    """
+    golden = bundle.read(GoldenFile, bundle.manifest.golden)
+    labels = bundle.manifest.labels
+    answers = [case.probabilities for case in golden.cases]
+    fits = all(case.label in labels for case in golden.cases)
+    for own in golden.own.values():
+        fits = fits and len(own) == len(golden.cases)
+        answers += own
+    if not fits or any(len(answer) != len(labels) for answer in answers):
+        raise BundleError(
+            f"{bundle.path / bundle.manifest.golden}: expected one of the labels "
+            f"{', '.join(labels)} and a probability of each, for every case; export the bundle "
+            f"again"
+        )
+    return golden
 
 
 def golden_cases(bundle: Bundle) -> tuple[GoldenCase, ...]:

@@ -8,7 +8,7 @@ from typing import overload
 
 from hemogat.contract import MODALITIES, Modality, SearchChoice
 from hemogat.data.audio import AudioSource
-from hemogat.errors import InputError
+from hemogat.errors import BundleError, InputError
 from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
 from hemogat.runtime.encoding import embed_audio, embed_text
 from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
@@ -17,6 +17,7 @@ from hemogat.runtime.parity_report import never_compared
 from hemogat.runtime.prediction import Neighbour, Prediction
 from hemogat.runtime.preprocess import PreparedUtterance, Preprocessor
 from hemogat.runtime.sessions import Arrays, EngineSession, open_session
+from hemogat.runtime.trial import try_out
 
 _LOG = logging.getLogger(__name__)
 _WINDOWS_AT_ONCE = 32
@@ -70,6 +71,7 @@ class Pipeline:
             device=device,
             search=search,
         )
+        try_out(self)
 
     @classmethod
     def load(
@@ -191,6 +193,11 @@ class Pipeline:
             return ()
         index = self.bundle.bank_index
         k_audio = self.bundle.manifest.graph.k_audio
+        if outputs["neighbours"].max(initial=-1) >= len(index.ids):
+            raise BundleError(
+                f"{self.bundle.path}: its graph has more bank rows than "
+                f"{self.bundle.manifest.bank.index} names; export the bundle again"
+            )
         pairs = zip(outputs["neighbours"], outputs["similarities"], strict=True)
         return tuple(
             Neighbour(

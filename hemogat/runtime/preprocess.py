@@ -47,6 +47,11 @@ class Preprocessor:
         """Whether the model takes audio."""
         return "audio" in self._manifest.modalities
 
+    @property
+    def last_token(self) -> int:
+        """The largest token id; 0 where no text is read."""
+        return 0 if self._tokenizer is None else self._tokenizer.last_token
+
     def prepare(
         self, audio: AudioSource | None, text: str | bytes | None, *, name: str | None = None
     ) -> PreparedUtterance:

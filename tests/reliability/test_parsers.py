@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from reliability.mutation import mutated, mutated_json, nested
 from reliability.parsers import Parser, parse, parsers
 
-from hemogat.runtime.bundle import MANIFEST_FILE
-
 many = settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -24,8 +22,7 @@ seeds = st.integers(0, 2**32)
 
 @pytest.fixture(scope="module")
 def known(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
-    bundle_json = (tiny_bundle / MANIFEST_FILE).read_bytes()
-    return parsers(tmp_path_factory.mktemp("parsers"), bundle_json)
+    return parsers(tmp_path_factory.mktemp("parsers"), tiny_bundle)
 
 
 @pytest.mark.parametrize("name", ["bundle", "manifest", "checkpoint", "features"])
@@ -56,6 +53,12 @@ def test_invented_bytes(known: dict[str, Parser], name: str, content: bytes) -> 
 @given(seed=seeds)
 def test_a_bundles_facts_of_other_kinds(known: dict[str, Parser], seed: int) -> None:
     parse(known["bundle"], mutated_json(known["bundle"].seeds[0], Random(seed)))
+
+
+@settings(many, max_examples=40)
+@given(seed=seeds)
+def test_a_bundle_whose_facts_contradict_its_graphs(known: dict[str, Parser], seed: int) -> None:
+    parse(known["pipeline"], mutated_json(known["pipeline"].seeds[0], Random(seed)))
 
 
 @many
