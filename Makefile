@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test bench bench-peers bench-collect bench-page bench-readme lint audit format wheel soak fuzz clean
+.PHONY: demo demo-bundle test bench bench-peers bench-collect bench-page bench-readme lint audit format wheel constraints soak fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -71,23 +71,29 @@ audit: $(VENV)/.dev
 	then $(BIN)/pip-audit --skip-editable --progress-spinner off; \
 	else echo "pip-audit: skipped, its data cannot be reached or tell of no vulnerabilities"; fi
 
-# The wheel, and beside it a bill of materials (CycloneDX) of the environment that it is tested in.
+# The wheel, and beside it a bill of materials (CycloneDX) of what it needs to predict and to serve.
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
-	  --output-reproducible -o dist/hemogat.cdx.json $(BIN)/python
+	$(BIN)/python .ci/resolved.py 'hemogat[cpu,serve]' \
+	  | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library \
+	    --output-reproducible -o dist/hemogat.cdx.json -
+
+# All that the direct dependencies need in turn, as it is installed and tested here.
+constraints: $(VENV)/.dev
+	$(BIN)/python .ci/resolved.py 'hemogat[demo,dev]' --beside constraints.txt > constraints-indirect.new
+	mv constraints-indirect.new constraints-indirect.txt
 
 # Seven minutes on 2 cores: hostile requests, then valid ones, against a real server (docs/reliability.md).
 SOAK_OUT ?= build/soak.json
 soak: $(VENV)/.dev
-	PYTHONPATH=benchmarks $(BIN)/python -m reliability build/demo/bundle --out $(SOAK_OUT)
+	PYTHONPATH=benchmarks $(BIN)/python -m reliability export/models/demo --out $(SOAK_OUT)
 
 # Each parser of untrusted files for FUZZ_S seconds, guided by coverage.
 FUZZ_S ?= 300
 fuzz: $(VENV)/.dev
-	$(BIN)/pip install --quiet --constraint constraints.txt atheris
-	@for parser in audio bundle manifest checkpoint features; do \
-	  PYTHONPATH=benchmarks $(BIN)/python -m reliability.fuzz $$parser build/demo/bundle \
+	$(BIN)/pip install --quiet --constraint constraints.txt --constraint constraints-indirect.txt atheris
+	@mkdir -p build; for parser in audio bundle pipeline manifest checkpoint features; do \
+	  PYTHONPATH=benchmarks $(BIN)/python -m reliability.fuzz $$parser export/models/demo \
 	    -max_total_time=$(FUZZ_S) -artifact_prefix=build/fuzz- || exit 1; \
 	done
 
@@ -103,12 +109,12 @@ $(BIN)/pip:
 	  || { echo "error: expected Python 3.10 to 3.12, found $$($(PYTHON) --version); name one with: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+$(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt constraints-indirect.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --constraint constraints-indirect.txt --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --constraint constraints-indirect.txt --editable '.[demo,dev]'
 	@touch $@
 
 # Where one of them cannot be had, its tests skip, and the next run tries again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -62,7 +63,10 @@ class Deadlines(Generic[ItemT]):
     def _watch(self) -> None:
         while not self._stopping.wait(max(self._timeout_s / _CHECKS, _CHECK_S)):
             for item in self._late():
-                self.take(item)
+                try:
+                    self.take(item)
+                except Exception:  # one client's; the others' time still runs
+                    logging.getLogger(__name__).exception("a late request could not be given up")
 
     def _late(self) -> list[ItemT]:
         now_s = time.monotonic()

@@ -136,19 +136,57 @@ def test_an_export_that_is_stopped_leaves_the_bundle_that_was_there(
         assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
 
 
+WRITE = """
+import sys
+from pathlib import Path
+from hemogat.files import move_into_place, write_atomic
+
+out = Path(sys.argv[1])
+write_atomic(out / "file", "content")
+write_atomic(out / "run.partial" / "run.json", "content")
+move_into_place(out / "run.partial", out / "run")
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_files_and_finished_runs_are_on_the_disk_before_their_names_are(tmp_path: Path) -> None:
+    """Predictions, journals, reports and records are such files; a run is such a folder."""
+    lines = traced([sys.executable, "-c", WRITE, str(tmp_path / "out")], tmp_path / "trace")
+    calls = [re.sub(r"^\d+ +(\w+).*", r"\1", line) for line in lines]
+    assert calls == ["fsync", "rename", "fsync"] * 2 + ["fsync", "fsync", "rename", "fsync"]
+    paths = [re.findall(r"[<\"](/[^>\"]*)[>\"]", line) for line in lines]
+    for number, name in ((1, "file"), (4, "run.partial/run.json")):
+        temporary, target = paths[number]
+        assert target == str(tmp_path / "out" / name)
+        assert paths[number - 1] == [temporary]
+        assert paths[number + 1] == [str(Path(target).parent)]
+    run, partial = str(tmp_path / "out" / "run"), str(tmp_path / "out" / "run.partial")
+    assert paths[6:8] == [[f"{partial}/run.json"], [partial]]
+    assert paths[8:] == [[partial, run], [str(tmp_path / "out")]]
+
+
+def traced(command: list[str], trace: Path) -> list[str]:
+    """Run a command; return the system calls that make content and names last."""
+    calls = "trace=fsync,rename,renameat,renameat2"
+    done = subprocess.run(
+        ["strace", "-f", "-y", "-e", calls, "-o", str(trace), *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr
+    return [line for line in trace.read_text().splitlines() if str(trace.parent / "out") in line]
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_content_is_on_the_disk_before_its_name_is(tiny_bundle: Path, tmp_path: Path) -> None:
     """What a power loss can undo is in the order of the system calls."""
     script = REPLACE.replace("while True", "for _ in range(2)")
     target, trace = tmp_path / "out" / "bundle", tmp_path / "trace"
     command = [sys.executable, "-c", script, str(tiny_bundle), str(target)]
-    calls = "trace=fsync,rename,renameat,renameat2"
-    traced = ["strace", "-f", "-y", "-e", calls, "-o", str(trace), *command]
-    done = subprocess.run(traced, capture_output=True, text=True, timeout=120)
-    if "ptrace" in done.stderr:
-        pytest.skip("strace may not trace here")
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in trace.read_text().splitlines() if str(target.parent) in line]
+    lines = traced(command, trace)
     renames = [i for i, line in enumerate(lines) if "rename" in line]
     assert len(renames) == 2  # the first appears, the second changes places with it
     assert "RENAME_EXCHANGE" in lines[renames[1]]
@@ -156,7 +194,8 @@ def test_content_is_on_the_disk_before_its_name_is(tiny_bundle: Path, tmp_path: 
     begin = 0
     for rename in renames:
         synced = [re.sub(r".*<(.*)>.*", r"\1", line) for line in lines[begin:rename]]
-        inside = {name.split("/", name.count("/"))[-1] for name in synced}
-        assert {Path(name).name for name in files} <= inside
+        beside = [Path(name).relative_to(target.parent).parts for name in synced]
+        inside = {"/".join(parts[1:]) for parts in beside if parts}  # the temporary folder's
+        assert {*files, ""} <= inside
         assert f"<{target.parent}>" in lines[rename + 1]  # the new name itself
         begin = rename + 2

@@ -44,3 +44,19 @@ def test_what_comes_too_late_is_given_up_then() -> None:
     time.sleep(0.02)
     assert not deadlines.take("late")
     assert given_up == ["late"]
+
+
+def test_one_that_cannot_be_given_up_keeps_none_of_the_others_waiting() -> None:
+    given_up: queue.Queue[str] = queue.Queue()
+
+    def give_up(item: str) -> None:
+        if item == "gone":
+            raise RuntimeError("its client is gone")
+        given_up.put(item)
+
+    deadlines = Deadlines(0.1, give_up)
+    deadlines.start()
+    for item in ("gone", "late"):
+        deadlines.add(item)
+    assert given_up.get(timeout=10) == "late"
+    deadlines.stop()
