@@ -13,7 +13,7 @@ import typer
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table, remark, size
 from hemogat.contract import Engine, Precision, SearchMode
-from hemogat.errors import HemogatError, IncompleteError, ParityError
+from hemogat.errors import HemogatError
 from hemogat.optional import require
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def export(
     ] = None,
     allow_unjudged: Annotated[
         bool,
-        typer.Option("--allow-unjudged", help="Write engines that cannot be compared here too."),
+        typer.Option("--allow-unjudged", help="Write openvino-bf16 where it cannot run too."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,7 +153,7 @@ class _Outcome:
 
 
 def _export_one(run: Path, out: Path, config: ExportConfig, inputs: Path | None) -> _Outcome:
-    """Export one target; that it is refused or incomplete does not keep the others back."""
+    """Export one target; that it fails does not keep the others back."""
     with needs("export"):
         from hemogat.export.export_run import export_run
         from hemogat.export.parity_gate import RefusedError
@@ -167,7 +167,7 @@ def _export_one(run: Path, out: Path, config: ExportConfig, inputs: Path | None)
         return _Outcome(target, None, error.parity, error)
     except NoPlanError as error:
         return _Outcome(target, out, error.parity, error)
-    except (IncompleteError, ParityError) as error:
+    except HemogatError as error:
         return _Outcome(target, None, None, error)
     return _Outcome(target, report.bundle, report.parity)
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from typer.testing import Result
 
+from hemogat.errors import InputError
 from hemogat.export_config import ExportConfig
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.parity_report import ParityReport, read_parity
@@ -108,6 +109,8 @@ class Exports:
             raise NoPlanError(out / "build_engines.sh", ["no GPU"], self.parity)
         if config.precision == "int8":
             raise RefusedError("onnx-int8: too many flips", self.parity)
+        if config.engine == "openvino":
+            raise InputError("m.csv: is gone")
         return ExportReport(out, f"{config.engine}-fp32", self.parity)
 
 
@@ -140,3 +143,16 @@ def test_what_fails_does_not_keep_the_other_targets_back(
     for target in ("onnx-int8", "onnx-fp32", "trt-int8", "trt-fp32"):
         assert f"{target} beside torch fp32" in result.stdout
     assert result.stderr.count("error: ") == 3
+
+
+def test_input_that_one_target_cannot_use_drops_no_report(
+    hemogat: Hemogat, exports: Exports, tiny_run: Path, tiny_bundle: Path
+) -> None:
+    engines = ("--engine", "onnx", "--engine", "openvino", "--engine", "trt")
+    result = hemogat("export", str(tiny_run), *engines, "--out", str(tiny_bundle), "--json")
+    assert result.exit_code == 1
+    assert exports.asked == ["onnx", "openvino", "trt"]
+    done, failed, unbuilt = json.loads(result.stdout)
+    assert (done["error"], failed["error"]) == (None, "m.csv: is gone")
+    assert done["parity"] == unbuilt["parity"]
+    assert failed["parity"] is None
