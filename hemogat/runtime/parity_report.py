@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pydantic import Field
 
 from hemogat.config import Settings
@@ -12,6 +14,8 @@ from hemogat.runtime.bundle import Bundle, GraphName
 PARITY_FILE = "parity.json"
 END_TO_END = "end_to_end"
 ENOUGH_FOR_RATES = 500  # utterances; with fewer, a rate of flips says little
+
+_LOG = logging.getLogger(__name__)
 
 
 class ParityRow(Settings):
@@ -137,6 +141,13 @@ def never_compared(bundle: Bundle, engine: Engine, precision: Precision) -> str 
     if report.stand_in is not None:
         return f"{target} itself was never compared, only {report.stand_in}; {verify}"
     return None
+
+
+def warn_if_never_compared(bundle: Bundle, engine: Engine, precision: Precision) -> None:
+    """Log why nobody knows how an engine that is about to be used answers, if nobody does."""
+    reason = never_compared(bundle, engine, precision)
+    if reason is not None:
+        _LOG.warning(reason)
 
 
 def read_parity(bundle: Bundle) -> ParityFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import overload
 
@@ -13,13 +12,12 @@ from hemogat.runtime.bundle import Bundle, Engine, GraphName, Precision
 from hemogat.runtime.encoding import embed_audio, embed_text
 from hemogat.runtime.fusion_inputs import Embedding, fusion_feeds
 from hemogat.runtime.gather_session import open_fusion
-from hemogat.runtime.parity_report import never_compared
+from hemogat.runtime.parity_report import warn_if_never_compared
 from hemogat.runtime.prediction import Neighbour, Prediction
 from hemogat.runtime.preprocess import PreparedUtterance, Preprocessor
 from hemogat.runtime.sessions import Arrays, EngineSession, open_session
 from hemogat.runtime.trial import try_out
 
-_LOG = logging.getLogger(__name__)
 _WINDOWS_AT_ONCE = 32
 Text = str | bytes
 
@@ -98,9 +96,7 @@ class Pipeline:
             IncompleteError: the engine is not installed.
         """
         bundle = Bundle.open(path)
-        reason = never_compared(bundle, *bundle.select(engine, precision))
-        if reason is not None:
-            _LOG.warning(reason)
+        warn_if_never_compared(bundle, *bundle.select(engine, precision))
         return cls(
             bundle,
             engine=engine,

@@ -11,6 +11,7 @@ from hemogat.contract import DTypeName, Engine, GraphSpec, Precision, TensorSpec
 from hemogat.optional import require
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.gather_session import search_outside
+from hemogat.runtime.parity_report import warn_if_never_compared
 from hemogat.serving.settings import (
     ENGINE_OF_BACKEND,
     BatchingSettings,
@@ -61,12 +62,15 @@ def served_engine(bundle: Bundle, settings: RepositorySettings) -> tuple[Engine,
 def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
     """Return the ``ModelConfig`` message of every model that serves ``bundle``.
 
+    An engine that was never compared is warned of.
+
     Raises:
         BundleError: the bundle has no such engine and precision, or its bank cannot be searched
             as the settings say.
     """
     # Refuse here what could not load.
     search_outside(bundle, *served_engine(bundle, settings), settings.search)
+    warn_if_never_compared(bundle, *served_engine(bundle, settings))
     builder = _Builder(bundle, settings)
     entrances = [builder.entry()]
     if "audio" in bundle.manifest.modalities:

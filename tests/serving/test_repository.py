@@ -260,3 +260,15 @@ def test_a_repository_is_told_from_other_folders(repository: Path, tiny_bundle: 
     assert is_repository(repository)
     assert not is_repository(tiny_bundle)
     assert not is_repository(repository / "nothing")
+
+
+def test_an_engine_that_was_never_compared_is_warned_of(
+    tiny_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_repository(tiny_bundle, tmp_path / "models")
+    assert caplog.text == ""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    (bundle / "parity.json").write_text('{"reports": {}}')
+    write_sums(bundle)
+    write_repository(bundle, tmp_path / "models")
+    assert "onnx-fp32 was built after the export and never compared" in caplog.text
