@@ -16,9 +16,9 @@ from hemogat.export.speed import component_latency, load_per_core
 from hemogat.export.stand_in import stand_in
 from hemogat.export.targets import target_name
 from hemogat.export_config import ExportConfig
-from hemogat.machine import find_gpus
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import Bundle, GraphName
+from hemogat.runtime.onnx_session import automatic_device
 from hemogat.runtime.parity_report import ENOUGH_FOR_RATES, ParityReport
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.preparation import PreparedRow, without_skipped
@@ -129,7 +129,7 @@ def judge(candidate: Candidate, progress: Progress, *, random_weights: bool) -> 
         except IncompleteError as error:
             if (config.engine, config.precision) != ("openvino", "bf16"):
                 raise
-            return _not_judged(config, error)
+            return _not_judged(candidate, error)
         return _compared(candidate, pipeline, progress, random_weights=random_weights)
     with stand_in(bundle, candidate.graphs, config.precision) as emulated:
         pipeline = Pipeline(emulated, engine="onnx", precision=config.precision, device="cpu")
@@ -158,15 +158,17 @@ def _compared(
     return report.model_copy(update=found)
 
 
-def _not_judged(config: ExportConfig, error: IncompleteError) -> ParityReport:
+def _not_judged(candidate: Candidate, error: IncompleteError) -> ParityReport:
     """Report an engine that cannot run here, if that is allowed."""
+    config = candidate.config
     target = target_name(config.engine, config.precision)
     if not config.allow_unjudged:
         raise IncompleteError(
             f"{target} cannot be compared on this machine, so it is not handed out: {error}; "
             f"export it on a machine that runs it, or say --allow-unjudged"
         ) from error
-    return nothing_judged(config, "this CPU has no bf16; export on one that has to judge it")
+    # The bundle is still in a folder of its own, which is soon gone.
+    return nothing_judged(config, str(error).replace(f"{candidate.bundle.path}/", ""))
 
 
 def nothing_judged(config: ExportConfig, reason: str) -> ParityReport:
@@ -183,7 +185,9 @@ def runs_in_place(config: ExportConfig, *, built: bool) -> str | None:
     """
     if config.engine == "trt" and not built:
         return f"the typed graphs, in ONNX Runtime on the CPU with {config.precision} emulated"
-    on_cpu = config.device in (None, "cpu") or (config.device == "auto" and not find_gpus())
-    if (config.engine, config.precision) == ("onnx", "bf16") and on_cpu:
+    if (config.engine, config.precision) != ("onnx", "bf16"):
+        return None
+    device = automatic_device() if config.device == "auto" else config.device
+    if device in (None, "cpu"):
         return "the graphs with bf16 emulated, as ONNX Runtime has no bf16 operators for the CPU"
     return None

@@ -98,13 +98,19 @@ def session_options(onnxruntime: Any, threads: int | None) -> Any:
     return options
 
 
+def automatic_device() -> str:
+    """Return what device ``auto`` is here: ``cuda`` or ``cpu``."""
+    available = require("onnxruntime", extra="cpu").get_available_providers()
+    return "cuda" if _CUDA in available and find_gpus() else "cpu"
+
+
 def _resolve(device: str, onnxruntime: Any) -> tuple[str, int]:
     """Return the kind of device and its number; refuse what this ONNX Runtime is built without."""
     if _DEVICE.fullmatch(device) is None:
         raise ConfigError(f"device: expected auto, cpu, cuda[:n] or tensorrt[:n], found {device!r}")
     available = onnxruntime.get_available_providers()
     if device == "auto":
-        device = "cuda" if _CUDA in available and find_gpus() else "cpu"
+        device = automatic_device()
     kind, _, number = device.partition(":")
     _check_providers(_PROVIDERS[kind], available, device)
     return kind, int(number or 0)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hemogat.data.manifest import Utterance
-from hemogat.export.gating import utterances_to_judge
+from hemogat.export.gating import runs_in_place, utterances_to_judge
+from hemogat.export_config import ExportConfig
 from hemogat.training.run_directory import RunDirectory
 
 
@@ -43,3 +44,20 @@ def test_utterances_that_are_given_are_all_judged_on(tiny_run: Path, tiny_manife
     judged = utterances_to_judge(RunDirectory.open(tiny_run), Splits(), tiny_manifest)  # type: ignore[arg-type]
     assert len(judged.utterances) == 42
     assert judged.source == "the utterances given"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "providers", "emulated"),
+    [
+        (["a GPU"], ["CUDAExecutionProvider", "CPUExecutionProvider"], False),
+        (["a GPU"], ["CPUExecutionProvider"], True),
+        ([], ["CUDAExecutionProvider", "CPUExecutionProvider"], True),
+    ],
+)
+def test_bf16_is_emulated_wherever_auto_is_the_cpu(
+    gpus: list[str], providers: list[str], emulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemogat.runtime.onnx_session.find_gpus", lambda: gpus)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
+    config = ExportConfig(engine="onnx", precision="bf16", device="auto")
+    assert (runs_in_place(config, built=True) is not None) == emulated
