@@ -11,6 +11,7 @@ import typer
 
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, percent, print_facts, print_json, remark, size
+from hemogat.optional import require
 
 if TYPE_CHECKING:
     from hemogat.runtime.bundle import Bundle
@@ -102,17 +103,25 @@ def prune(
     from hemogat.runtime.bundle import Bundle
 
     with needs("export"):
-        from hemogat.export.bank_effect import bank_effect, effect_on_golden, effect_on_rows
+        from hemogat.export.bank_effect import (
+            bank_effect,
+            effect_on_golden,
+            effect_on_rows,
+            rows_to_ask,
+        )
         from hemogat.export.bank_rows import prune as prune_bank
 
     opened = Bundle.open(bundle)
+    # What would fail once the bundle is written fails before.
+    require("onnxruntime", extra="cpu")
+    asked = None if manifest is None else rows_to_ask(opened, manifest)
     written = prune_bank(opened, to, out)
     cases, changed = effect_on_golden(opened, written)
     on_rows = effect_on_rows(opened, written, Progress(visible=True))
     found = {
         "golden": {"cases": cases, "changed": changed},
         "bank_rows": None if on_rows is None else asdict(on_rows),
-        "effect": None if manifest is None else asdict(bank_effect(opened, written, manifest)),
+        "effect": None if asked is None else asdict(bank_effect(opened, written, asked)),
     }
     _report(opened, written, found, as_json)
 

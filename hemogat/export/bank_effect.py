@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hemogat.config import GraphConfig
 from hemogat.contract import FUNCTION_DOMAIN, MODALITIES
-from hemogat.data.manifest import read_manifest
+from hemogat.data.manifest import Manifest, read_manifest
 from hemogat.errors import InputError
 from hemogat.export.bank_update import fp32_first
 from hemogat.export.onnx_files import MODEL_FILE
@@ -41,23 +41,29 @@ class BankEffect:
     changed_decisions: int
 
 
-def bank_effect(old: Bundle, new: Bundle, manifest: Path) -> BankEffect:
-    """Classify the manifest's utterances outside its train split with both bundles.
+def rows_to_ask(bundle: Bundle, manifest: Path) -> Manifest:
+    """Read a manifest's utterances outside its train split.
 
     Raises:
         InputError: the manifest has other labels, or nothing but its train split.
     """
-    labels = old.manifest.labels
-    rows = [u for u in read_manifest(manifest, labels).utterances if u.split != "train"]
+    found = read_manifest(manifest, bundle.manifest.labels)
+    rows = tuple(u for u in found.utterances if u.split != "train")
     if not rows:
         raise InputError(f"{manifest}: expected utterances outside the train split, found none")
+    return replace(found, utterances=rows)
+
+
+def bank_effect(old: Bundle, new: Bundle, manifest: Manifest) -> BankEffect:
+    """Classify the manifest's utterances with both bundles."""
+    rows = manifest.utterances
     engine, precision = fp32_first(new)
     pipelines = [Pipeline(b, engine=engine, precision=precision) for b in (old, new)]
     answers: tuple[list[str], list[str]] = ([], [])
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
         prepare = pipelines[0].preprocessor.prepare
-        ready = [prepare(u.audio, u.text, name=f"{manifest}: {u.id}") for u in part]
+        ready = [prepare(u.audio, u.text, name=f"{manifest.path}: {u.id}") for u in part]
         for pipeline, collected in zip(pipelines, answers, strict=True):
             collected += [prediction.label for prediction in pipeline.classify(ready)]
     return _compared([u.label for u in rows], *answers)

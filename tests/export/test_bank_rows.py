@@ -151,6 +151,24 @@ def test_pruning_keeps_every_label(extended: Bundle, tiny_manifest: Path, tmp_pa
     assert set(facts["labels"].values()) == {4}
 
 
+def test_nothing_is_pruned_whose_effect_cannot_be_measured(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pruned(*_: object) -> None:
+        pytest.fail("the bundle was written")
+
+    monkeypatch.setattr("hemogat.export.bank_rows.prune", pruned)
+    manifest = tmp_path / "absent.csv"
+    arguments = ["bank", "prune", str(tiny_bundle), "--to", "12", "--out", str(tmp_path / "new")]
+    result = CliRunner().invoke(app, [*arguments, "--manifest", str(manifest)])
+    assert result.exit_code == 1
+    assert f"error: {manifest}" in result.output
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 3
+    assert "onnxruntime cannot be imported" in result.output
+
+
 def test_rows_do_not_find_themselves() -> None:
     random = np.random.default_rng(0)
     audio, text = random.standard_normal((2, 30, 8)).astype(np.float32)
