@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
-from typing import get_args
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from hemogat.export.parity import embedding_pairs
 from hemogat.model.bank import Embeddings
 from hemogat.runtime.engine_session import Arrays
 from hemogat.runtime.fusion_inputs import fusion_feeds
-from hemogat.runtime.gather_session import open_fusion
+from hemogat.runtime.gather_session import installed_searches, open_fusion
 from hemogat.runtime.parity_report import SearchRow
 from hemogat.runtime.pipeline import Pipeline
 
@@ -37,12 +35,6 @@ def compare_searches(pipeline: Pipeline, embeddings: Embeddings) -> Iterator[Sea
             bundle, engine=pipeline.engine, precision=pipeline.precision, search=mode
         ).run(feeds)
         yield _compared(mode, inside, outside)
-
-
-def installed_searches() -> tuple[SearchMode, ...]:
-    """Return the modes that this installation can search by."""
-    modes: tuple[SearchMode, ...] = get_args(SearchMode)
-    return modes if find_spec("faiss") is not None else ("exact",)
 
 
 def _compared(mode: SearchMode, inside: Arrays, outside: Arrays) -> SearchRow:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 
 from hemogat.contract import Engine, Precision, SearchChoice, SearchMode
-from hemogat.errors import ConfigError
+from hemogat.errors import ConfigError, IncompleteError
+from hemogat.optional import require
 from hemogat.runtime.bank_search import (
     APPROXIMATE_FROM_ROWS,
     INSIDE_BELOW_ROWS,
@@ -95,7 +98,7 @@ def search_outside(
 
     ``auto`` goes by the bank's rows: the graph to 20,000, ``int8`` to 100,000, ``ivf`` from there.
     It stays with the graph where there is nothing else: in TensorRT's plans, in a bundle without
-    ``fusion_gather``, for a head without neighbours.
+    ``fusion_gather``, for a head without neighbours, and where faiss is not installed.
 
     Raises:
         BundleError: a mode is asked for by name, and the bundle has no ``fusion_gather``.
@@ -105,10 +108,20 @@ def search_outside(
         bank = bundle.manifest.bank
         if engine == "trt" or bank.gather is None or bank.rows < INSIDE_BELOW_ROWS:
             return None
-        return "int8" if bank.rows < APPROXIMATE_FROM_ROWS else "ivf"
+        mode: SearchMode = "int8" if bank.rows < APPROXIMATE_FROM_ROWS else "ivf"
+        return mode if mode in installed_searches() else None
     if search is None:
         return None
     if engine == "trt":
         raise ConfigError(f"search {search}: engine trt has the bank inside its plan; leave it out")
     bundle.gather_path(engine, precision)
     return search
+
+
+def installed_searches() -> tuple[SearchMode, ...]:
+    """Return the modes that this installation can search by."""
+    try:
+        require("faiss", extra="search")
+    except IncompleteError:
+        return ("exact",)
+    return get_args(SearchMode)

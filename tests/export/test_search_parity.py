@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from hemogat.errors import ParityError
 from hemogat.export.parity_gate import gate
-from hemogat.export.search_parity import compare_searches, installed_searches
+from hemogat.export.search_parity import compare_searches
 from hemogat.export_config import ParityConfig
 from hemogat.model.bank import Embeddings
 from hemogat.runtime import gather_session
 from hemogat.runtime.bank_search import BankSearch, Neighbours
+from hemogat.runtime.gather_session import installed_searches
 from hemogat.runtime.parity_report import ParityReport, SearchRow
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.run_directory import RunDirectory

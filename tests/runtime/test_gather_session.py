@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from hemogat.contract import Engine
 from hemogat.errors import BundleError, ConfigError
 from hemogat.export.openvino_ir import IR_FILE, compress_weights
+from hemogat.runtime import gather_session
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.fusion_inputs import fusion_feeds
 from hemogat.runtime.gather_session import GatherSession, open_fusion, search_outside
@@ -79,6 +81,17 @@ def test_the_size_of_the_bank_decides(
     assert chosen(tiny_gathered_bundle) == expected
     assert chosen(tiny_gathered_bundle, "trt") is None
     assert chosen(tiny_bundle) is None  # exported without the graph: nothing else could be done
+
+
+def test_without_faiss_the_graph_searches_a_bank_of_any_size(
+    tiny_gathered_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(tiny_gathered_bundle)
+    monkeypatch.setattr(gather_session, "INSIDE_BELOW_ROWS", 0)
+    assert search_outside(bundle, "onnx", "fp32", "auto") == "int8"
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert search_outside(bundle, "onnx", "fp32", "auto") is None
+    assert search_outside(bundle, "onnx", "fp32", "int8") == "int8"  # by name: says what it needs
 
 
 def test_a_small_bank_stays_in_the_graph(tiny_gathered_bundle: Path) -> None:
