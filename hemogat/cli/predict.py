@@ -68,8 +68,14 @@ def predict(
         typer.Option("--stream", help="Send AUDIO to --url at the pace at which it is spoken."),
     ] = False,
     concurrency: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Rows under way at a time, with --url.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Rows of --manifest under way at a time, with --url.",
+            show_default="16",
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -97,6 +103,8 @@ def predict(
         raise typer.BadParameter("--stream needs --url and one AUDIO")
     if timeout is not None and url is None:
         raise typer.BadParameter("--timeout belongs to --url")
+    if concurrency is not None and (url is None or manifest is None):
+        raise typer.BadParameter("--concurrency belongs to --url with --manifest")
     if bundle is None and (engine, precision, search, device) != (None,) * 4:
         raise typer.BadParameter(
             "--engine, --precision, --search and --device are the server's choice, with --url"
@@ -106,7 +114,9 @@ def predict(
         if pipeline is not None:
             predictions = _predict_manifest(pipeline, manifest, out, skip_bad)
         else:
-            predictions = _ask_manifest(url, manifest, out, skip_bad, concurrency, timeout or 300.0)
+            predictions = _ask_manifest(
+                url, manifest, out, skip_bad, concurrency or 16, timeout or 300.0
+            )
         print_json(_manifest_json(predictions)) if as_json else _print_predictions(predictions)
         return
     one, several = clips[0] if clips else None, len(clips) > 1

@@ -35,7 +35,7 @@ def try_out(pipeline: Pipeline) -> None:
             "probabilities": answers["probabilities"].shape,
         }
         slots = answers["neighbours"].shape[1] if "neighbours" in answers else 0
-    except HemogatError:
+    except (HemogatError, MemoryError):  # the latter says nothing of the bundle
         raise
     except Exception as error:  # each engine has errors of its own
         reason = " ".join(f"{type(error).__name__}: {error}".split())

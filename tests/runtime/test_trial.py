@@ -87,3 +87,14 @@ def test_golden_cases_that_do_not_fit(bundle_copy: Path, alter: Callable[[Any], 
     write_sums(bundle_copy)
     with pytest.raises(BundleError, match=r"golden\.json: expected one of the labels"):
         check_golden(Pipeline.load(bundle_copy, threads=1))
+
+
+def test_too_little_memory_is_not_laid_to_the_bundle(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Pipeline, "fuse", fails)
+    with pytest.raises(MemoryError):
+        Pipeline.load(tiny_bundle)
