@@ -72,16 +72,16 @@ def measure(bundle: Path, rows: int, kills: int) -> BenchReport:
     with tempfile.TemporaryDirectory(prefix="hemogat-kill-") as scratch:
         folder = Path(scratch)
         manifest = folder / "manifest.csv"
-        write_manifest(manifest, _utterances(Bundle.open(bundle.resolve()), rows))
+        write_manifest(manifest, golden_rows(Bundle.open(bundle.resolve()), rows))
         with supervised(bundle, folder / "serve.log") as (url, supervisor):
             undisturbed = folder / "undisturbed.csv"
-            _predict(url, manifest, undisturbed)
+            subprocess.run(predict_command(url, manifest, undisturbed), check=True)
             disturbed = folder / "disturbed.csv"
             killer = Killer(url, supervisor, Path(f"{disturbed}.partial"), rows, kills)
             with killer:
-                _predict(url, manifest, disturbed)
+                subprocess.run(predict_command(url, manifest, disturbed), check=True)
         found = compare_answers(undisturbed, disturbed)
-        answered = len(_answers(disturbed))
+        answered = len(read_answers(disturbed))
     settings = {"bundle": bundle.name, "rows": rows, "kills": kills, "concurrency": CONCURRENCY}
     return BenchReport(
         **watch.facts(),
@@ -95,7 +95,7 @@ def measure(bundle: Path, rows: int, kills: int) -> BenchReport:
 
 def compare_answers(undisturbed: Path, disturbed: Path) -> Comparison:
     """Compare two files of answers, row by row."""
-    wanted, found = _answers(undisturbed), _answers(disturbed)
+    wanted, found = read_answers(undisturbed), read_answers(disturbed)
     both = [(wanted[name], found[name]) for name in wanted if name in found]
     return Comparison(
         lost=len(wanted) - len(both),
@@ -131,30 +131,32 @@ class Killer:
 
     def _run(self) -> None:
         for number, place in enumerate(self._places):
-            while _lines(self._journal) <= place:
+            while journal_lines(self._journal) <= place:
                 if self._over.wait(_POLL_S):
                     return
             target = TARGETS[number % len(TARGETS)]
-            self._kill(target, number // len(TARGETS))
+            kill_process(self._supervisor, target, number // len(TARGETS))
             self.killed.append(target)
             self.away_s.append(self._until_back())
-
-    def _kill(self, target: str, number: int) -> None:
-        (server,) = self._supervisor.children()
-        models = [child for child in server.children() if "stub" in child.name()]
-        process = server if target == TARGETS[0] else models[number % len(models)]
-        process.kill()
 
     def _until_back(self) -> float:
         """Return how long it took until a row was answered that was not under way before.
 
         At most as many are under way as are asked at a time.
         """
-        started, before = time.monotonic(), _lines(self._journal) + CONCURRENCY
-        while _lines(self._journal) <= before and not self._over.wait(_POLL_S):
+        started, before = time.monotonic(), journal_lines(self._journal) + CONCURRENCY
+        while journal_lines(self._journal) <= before and not self._over.wait(_POLL_S):
             if time.monotonic() - started > BACK_WITHIN_S:
                 raise TimeoutError(f"no row was answered for {BACK_WITHIN_S:g} s after a kill")
         return time.monotonic() - started
+
+
+def kill_process(supervisor: psutil.Process, target: str, number: int) -> None:
+    """Kill the server or, of its models' processes in turns, the one of this number."""
+    (server,) = supervisor.children()
+    models = [child for child in server.children() if "stub" in child.name()]
+    process = server if target == TARGETS[0] else models[number % len(models)]
+    process.kill()
 
 
 @contextmanager
@@ -182,12 +184,14 @@ def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
     raise SystemExit(f"hemogat serve ended with {process.returncode}")
 
 
-def _predict(url: str, manifest: Path, out: Path) -> None:
+def predict_command(url: str, manifest: Path, out: Path) -> list[str]:
+    """Return the command that asks a server for every row."""
     command = [*HEMOGAT, "predict", "--url", url, "--manifest", str(manifest), "--out", str(out)]
-    subprocess.run([*command, "--concurrency", str(CONCURRENCY)], check=True)
+    return [*command, "--concurrency", str(CONCURRENCY)]
 
 
-def _utterances(bundle: Bundle, rows: int) -> list[Utterance]:
+def golden_rows(bundle: Bundle, rows: int) -> list[Utterance]:
+    """Return so many rows of a manifest, made of the bundle's golden cases in turns."""
     cases = golden_cases(bundle)
     chosen = (cases[number % len(cases)] for number in range(rows))
     return [
@@ -203,7 +207,8 @@ def _utterances(bundle: Bundle, rows: int) -> list[Utterance]:
     ]
 
 
-def _answers(path: Path) -> dict[str, dict[str, str]]:
+def read_answers(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a file of predictions by their ids."""
     with path.open(encoding="utf-8", newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
@@ -212,7 +217,8 @@ def _scores(row: dict[str, str]) -> list[str]:
     return [column for column in row if column.startswith("p_")]
 
 
-def _lines(path: Path) -> int:
+def journal_lines(path: Path) -> int:
+    """Return how many lines a journal has, its heading included."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 

@@ -1,6 +1,8 @@
-"""``make soak``: hostile requests, then valid ones, against a server of a bundle; JSON as result.
+"""``make soak``: hostile requests, valid ones and kills, against servers of a bundle.
 
 PYTHONPATH=benchmarks python -m reliability BUNDLE --out build/soak.json
+
+Run again, it goes on with the phases that the result does not have.
 """
 
 from __future__ import annotations
@@ -9,85 +11,135 @@ import argparse
 import json
 import sys
 import tempfile
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hemogat.benchmarks.environment import describe_environment
+from hemogat.benchmarks.noise import RunWatch
+from hemogat.errors import HemogatError, InputError
 from hemogat.files import write_atomic
+from hemogat.runtime.bundle import SUMS_FILE, sha256_of
 from hemogat.serving.repository import write_repository
 from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
-from reliability.hostile_run import ADMITTED, HostileReport, run_hostile
-from reliability.valid_run import SoakReport, run_soak
+from reliability.faults_run import run_faults
+from reliability.hostile_run import run_hostile
+from reliability.http_run import run_http
+from reliability.promises import (
+    problems_of_faults,
+    problems_of_hostile,
+    problems_of_http,
+    problems_of_soak,
+)
+from reliability.valid_run import run_soak
 
-MAX_GROWTH = 0.05
 _STREAM_IDLE_S = 5
-TOLERANCE = 1e-6  # concurrent requests batch in other ways, whose sums differ in the last bits
+_FAULT_ROWS = 400  # of a round
+_SETTINGS, _ENVIRONMENT = "settings", "environment"
+
+Result = dict[str, Any]
 
 
-def main() -> int:
-    """Run both; return 0 if nothing went wrong."""
-    arguments = _arguments()
-    result: dict[str, Any] = {
-        "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "bundle": arguments.bundle.name,
-        "environment": describe_environment().model_dump(mode="json"),
-        "problems": [],
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the phases; return 0 if nothing went wrong."""
+    given = _arguments(arguments)
+    phases: dict[str, Callable[[argparse.Namespace], tuple[Result, list[str]]]] = {
+        "hostile": _hostile,
+        "http": _http,
+        "soak": _soak,
+        "faults": _faults,
     }
-    with tempfile.TemporaryDirectory() as work:
-        settings = RepositorySettings(threads=1, stream_idle_s=_STREAM_IDLE_S)
-        models = write_repository(arguments.bundle, Path(work) / "models", settings)
-        with TritonServer(models, ready_timeout_s=300) as server:
-            result["triton"] = server.server_version()
-            hostile = run_hostile(server, arguments.hostile, settle_s=3 * _STREAM_IDLE_S)
-        result["hostile"] = hostile.to_dict()
-        result["problems"] += problems_of_hostile(hostile)
-        _write(arguments.out, result)
-        with TritonServer(models, ready_timeout_s=300) as server:
-            soak = run_soak(server, arguments.valid)
-        result["soak"] = soak.to_dict()
-        result["problems"] += problems_of_soak(soak)
-        _write(arguments.out, result)
-    print(f"{arguments.out}: {'; '.join(result['problems']) or 'all as promised'}")
+    try:
+        result = _result_so_far(given.out, _settings(given))
+        for name, run in phases.items():
+            if name in result:
+                print(f"{name}: done before", flush=True)
+                continue
+            watch = RunWatch()
+            found, problems = run(given)
+            facts = watch.facts()
+            environment = facts["environment"].model_dump(mode="json")
+            if result.setdefault(_ENVIRONMENT, environment) != environment:
+                raise InputError(f"{given.out}: of another commit or machine; remove it, run again")
+            result[name] = {
+                **{key: value for key, value in facts.items() if key != _ENVIRONMENT},
+                **found,
+            }
+            result["problems"] += [f"{name}: {problem}" for problem in problems]
+            write_atomic(given.out, json.dumps(result, indent=1) + "\n")
+            print(f"{name}: {'; '.join(problems) or 'as promised'}", flush=True)
+    except HemogatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{given.out}: {'; '.join(result['problems']) or 'all as promised'}")
     return 1 if result["problems"] else 0
 
 
-def _write(out: Path, result: dict[str, Any]) -> None:
-    write_atomic(out, json.dumps(result, indent=1) + "\n")
+def _settings(given: argparse.Namespace) -> Result:
+    return {
+        "bundle": given.bundle.name,
+        "bundle_sums": sha256_of(given.bundle / SUMS_FILE),
+        **{name: getattr(given, name) for name in ("hostile", "http", "valid", "rounds")},
+    }
 
 
-def problems_of_hostile(report: HostileReport, max_growth: float = MAX_GROWTH) -> list[str]:
-    """Say what is not as promised."""
-    found = [f"unexpected answer: {text}" for text in report.outcome.unexpected]
-    for kind, statuses in report.outcome.statuses.items():
-        found += [f"{kind}: {count} x {s}" for s, count in statuses.items() if s not in ADMITTED]
-    if report.outcome.wrong_after:
-        found.append(f"{report.outcome.wrong_after} valid requests were answered wrongly")
-    if report.before.processes != report.after.processes:
-        found.append("a process ended")
-    growth = report.before.growth_to(report.after)
-    return found + [f"{name} grew by {g:.1%}" for name, g in growth.items() if g > max_growth]
+def _result_so_far(out: Path, settings: Result) -> Result:
+    if not out.exists():
+        return {_SETTINGS: settings, "problems": []}
+    try:
+        result: Result = json.loads(out.read_text(encoding="utf-8"))
+        found = result[_SETTINGS]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{out}: expected a result of this; remove it, or name another") from error
+    if found != settings:
+        raise InputError(
+            f"{out}: expected a result of {settings}, found {found}; remove it, or name another"
+        )
+    return result
 
 
-def problems_of_soak(report: SoakReport, max_growth: float = MAX_GROWTH) -> list[str]:
-    """Say what is not as promised."""
-    found = report.errors[:20]
-    if report.largest > TOLERANCE:
-        found.append(f"answers differ from the first pass by up to {report.largest:.2g}")
-    if report.before.processes != report.after.processes:
-        found.append("a process ended")
-    growth = report.before.growth_to(report.after)
-    return found + [f"{name} grew by {g:.1%}" for name, g in growth.items() if g > max_growth]
+@contextmanager
+def _server(bundle: Path) -> Iterator[TritonServer]:
+    settings = RepositorySettings(threads=1, stream_idle_s=_STREAM_IDLE_S)
+    with tempfile.TemporaryDirectory() as work:
+        models = write_repository(bundle, Path(work) / "models", settings)
+        with TritonServer(models, ready_timeout_s=300) as server:
+            yield server
 
 
-def _arguments() -> argparse.Namespace:
+def _hostile(given: argparse.Namespace) -> tuple[Result, list[str]]:
+    with _server(given.bundle) as server:
+        report = run_hostile(server, given.hostile, settle_s=3 * _STREAM_IDLE_S)
+        return {"triton": server.server_version(), **report.to_dict()}, problems_of_hostile(report)
+
+
+def _http(given: argparse.Namespace) -> tuple[Result, list[str]]:
+    with _server(given.bundle) as server:
+        report = run_http(server, given.http)
+    return report.to_dict(), problems_of_http(report)
+
+
+def _soak(given: argparse.Namespace) -> tuple[Result, list[str]]:
+    with _server(given.bundle) as server:
+        report = run_soak(server, given.valid)
+    return report.to_dict(), problems_of_soak(report)
+
+
+def _faults(given: argparse.Namespace) -> tuple[Result, list[str]]:
+    report = run_faults(given.bundle, given.rounds, _FAULT_ROWS)
+    return report.to_dict(), problems_of_faults(report)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--hostile", type=int, default=10_000, metavar="REQUESTS")
+    parser.add_argument("--http", type=int, default=3_000, metavar="REQUESTS")
     parser.add_argument("--valid", type=int, default=20_000, metavar="REQUESTS")
-    return parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=6, metavar="ROUNDS", help="of kills")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

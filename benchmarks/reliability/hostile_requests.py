@@ -53,13 +53,13 @@ class Hostile:
 def hostile_requests(seed: int) -> Iterator[Hostile]:
     """Yield requests without end, every kind once at first."""
     random = Random(seed)
-    kinds = list(_KINDS)
+    kinds = list(KINDS)
     for kind in kinds:
-        yield Hostile(kind, _KINDS[kind][1](random))
-    weights = [weight for weight, _ in _KINDS.values()]
+        yield Hostile(kind, KINDS[kind][1](random))
+    weights = [weight for weight, _ in KINDS.values()]
     while True:
         (kind,) = random.choices(kinds, weights)
-        yield Hostile(kind, _KINDS[kind][1](random))
+        yield Hostile(kind, KINDS[kind][1](random))
 
 
 def _of_audio(make: Callable[[Random], bytes]) -> Callable[[Random], Any]:
@@ -156,7 +156,7 @@ def _stream(random: Random) -> Any:
 
 
 # How often each kind comes, and how one is made.
-_KINDS: dict[str, tuple[int, Callable[[Random], Any]]] = {
+KINDS: dict[str, tuple[int, Callable[[Random], Any]]] = {
     "mutated audio": (40, _of_audio(hostile_audio.mutated_audio)),
     "lying header": (14, _of_audio(hostile_audio.lying_header)),
     "samples that are no numbers": (6, _of_audio(hostile_audio.no_numbers)),
