@@ -78,9 +78,12 @@ wheel: $(VENV)/.dev
 	  | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library \
 	    --output-reproducible -o dist/hemogat.cdx.json -
 
-# All that the direct dependencies need in turn, as it is installed and tested here.
-constraints: $(VENV)/.dev
-	$(BIN)/python .ci/resolved.py 'hemogat[demo,dev]' --beside constraints.txt > constraints-indirect.new
+# All that the direct dependencies need in turn, as it installs today. Test it before you commit it.
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	build/constraints/bin/python .ci/resolved.py 'hemogat[demo,dev]' --beside constraints.txt > constraints-indirect.new
 	mv constraints-indirect.new constraints-indirect.txt
 
 # Seven minutes on 2 cores: hostile requests, then valid ones, against a real server (docs/reliability.md).

@@ -15,6 +15,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+_INSTALLER = "pip"  # what is there installs; it is no part of what is tested
+
 
 def main() -> None:
     """Print one line for each package."""
@@ -47,7 +49,7 @@ def resolved(requirement: Requirement) -> dict[str, str]:
                 package = distribution(name)
             except PackageNotFoundError as error:
                 raise SystemExit(f"{name}: is not installed; run make first") from error
-            if name != canonicalize_name(requirement.name):
+            if name not in (canonicalize_name(requirement.name), _INSTALLER):
                 found[name] = package.version.partition("+")[0]  # no build of a private index
             waiting += _needs(package.requires or [], extra)
     return found

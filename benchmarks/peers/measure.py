@@ -32,9 +32,10 @@ from hemogat.progress import Progress
 from hemogat.versions import installed_version
 
 CASES = (
+    Case(component="encoders", tokens=16),
+    Case(component="encoders", tokens=128),
     Case(component="audio_encoder"),
     Case(component="text_encoder", tokens=16),
-    Case(component="text_encoder", tokens=128),
     Case(component="fusion"),
 )
 SHAPE = HeadShape()

@@ -8,9 +8,11 @@ import onnxruntime
 from optimum.onnxruntime import ORTModelForFeatureExtraction
 
 from hemogat.benchmarks.runners import noise_windows, size_mib, token_arrays
-from hemogat.benchmarks.targets import Case, PeerTarget, Target
+from hemogat.benchmarks.targets import Case, Component, PeerTarget, Target
 from hemogat.benchmarks.worker import answer_requests
 from hemogat.benchmarks.worker_protocol import Opened
+
+COMPONENTS: tuple[Component, ...] = ("audio_encoder", "text_encoder", "encoders")
 
 
 class OptimumRunner:
@@ -31,20 +33,22 @@ class OptimumRunner:
 
         self._audio, self._text = load("audio"), load("text")
         files = {f for n in ("audio", "text") for f in (target.folder / f"{n}-optimum").iterdir()}
-        self.opened = Opened(components=("audio_encoder", "text_encoder"), size_mib=size_mib(files))
+        self.opened = Opened(components=COMPONENTS, size_mib=size_mib(files))
 
     def prepare(self, case: Case) -> Callable[[], object]:
         """Make the inputs of a case, and return what runs it once."""
-        if case.component == "audio_encoder":
-            windows = noise_windows(case.batch * case.windows)
-
-            def hear() -> object:
-                scaled = (windows - windows.mean(1, keepdims=True)) / windows.std(1, keepdims=True)
-                return self._audio(input_values=scaled).last_hidden_state.mean(1)
-
-            return hear
+        windows = noise_windows(case.batch * case.windows)
         feeds = token_arrays(case.batch, case.tokens)
-        return lambda: self._text(**feeds).last_hidden_state.mean(1)
+
+        def hear() -> object:
+            scaled = (windows - windows.mean(1, keepdims=True)) / windows.std(1, keepdims=True)
+            return self._audio(input_values=scaled).last_hidden_state.mean(1)
+
+        def read() -> object:
+            return self._text(**feeds).last_hidden_state.mean(1)
+
+        runs = {"audio_encoder": hear, "text_encoder": read, "encoders": lambda: (hear(), read())}
+        return runs[case.component]
 
 
 answer_requests(OptimumRunner)

@@ -9,10 +9,12 @@ import torch
 from transformers import AutoModel
 
 from hemogat.benchmarks.runners import noise_windows, size_mib, token_arrays
-from hemogat.benchmarks.targets import Case, PeerTarget, Target
+from hemogat.benchmarks.targets import Case, Component, PeerTarget, Target
 from hemogat.benchmarks.torch_runners import check_compiler
 from hemogat.benchmarks.worker import answer_requests
 from hemogat.benchmarks.worker_protocol import Opened
+
+COMPONENTS: tuple[Component, ...] = ("audio_encoder", "text_encoder", "encoders")
 
 
 class TransformersRunner:
@@ -29,7 +31,7 @@ class TransformersRunner:
             models = [torch.compile(model, dynamic=False) for model in models]
         self._audio, self._text = models
         files = {f for n in ("audio", "text") for f in (target.folder / n).iterdir()}
-        self.opened = Opened(components=("audio_encoder", "text_encoder"), size_mib=size_mib(files))
+        self.opened = Opened(components=COMPONENTS, size_mib=size_mib(files))
 
     def prepare(self, case: Case) -> Callable[[], object]:
         """Make the inputs of a case, and return what runs it once."""
@@ -45,7 +47,8 @@ class TransformersRunner:
         def read() -> object:
             return self._text(**feeds).last_hidden_state.mean(1)
 
-        return hear if case.component == "audio_encoder" else read
+        runs = {"audio_encoder": hear, "text_encoder": read, "encoders": lambda: (hear(), read())}
+        return runs[case.component]
 
 
 answer_requests(TransformersRunner)

@@ -59,6 +59,11 @@ class Timed:
         """The times, of each epoch [rounds, runs of a turn]."""
         return [epoch.times_ms for epoch in self.epochs]
 
+    @property
+    def runs_per_turn(self) -> int | None:
+        """How often it ran in each turn so far; None before the first epoch."""
+        return self.epochs[0].times_ms.shape[1] if self.epochs else None
+
 
 @dataclass
 class Measured:
@@ -185,6 +190,8 @@ class _Run:
             try:
                 link = WorkerLink(entry.name, entry.target, threads=threads, device=device)
             except IncompleteError as error:
+                if number:  # it ran in earlier epochs
+                    raise
                 self._found.leave_out(entry.name, _without_path(error, entry.target))
                 continue
             stack.callback(link.stop)
@@ -214,7 +221,8 @@ class _Run:
                 f"are asked end_to_end, and runs without encoders, which have fusion"
             )
         began_s = self.elapsed_s()
-        found = measure_epoch(players, self._settings.rounds, bar)
+        earlier = [home.runs_per_turn for home in homes]
+        found = measure_epoch(players, self._settings.rounds, bar, earlier)
         for home, times in zip(homes, found, strict=True):
             home.epochs.append(times)
             home.started_s.append(began_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hemogat.benchmarks.figures import RELATIVE, SPEED_UP, Figure, Unit
-from hemogat.benchmarks.report_comparison import FigureChange, ReportComparison
+from hemogat.benchmarks.report_comparison import FigureChange, ReportComparison, Verdict
 from hemogat.config import Settings
 
 # Ratios of times taken in turns: what drifts hits both. One over another target holds on other
@@ -21,13 +21,15 @@ class Gate(Settings):
 
     ``missing``: figures that the earlier report has and the later one lacks, but for those that
     depend on how many rounds were taken.
-    ``left_out``: figures that do not count here; ``reason`` says why.
+    ``left_out``: figures that do not count here; ``reason`` says why. ``untold``: those that got
+    worse by more than is tolerated, within intervals too wide to tell it from noise.
     """
 
     regressions: tuple[FigureChange, ...]
     missing: tuple[Figure, ...]
     left_out: int
     reason: str
+    untold: tuple[FigureChange, ...]
 
     @property
     def failed(self) -> bool:
@@ -49,6 +51,12 @@ class Gate(Settings):
             found.append(
                 f"{len(self.missing)} figures are missing: {name}{_more(len(self.missing))}"
             )
+        if self.untold:
+            name = self.untold[0].before.name
+            found.append(
+                f"{len(self.untold)} figures could not be told from noise, though worse by more "
+                f"than {100 * tolerated:g} %: {name}{_more(len(self.untold))}; measure longer"
+            )
         if self.left_out:
             found.append(f"{self.left_out} figures were not judged: {self.reason}")
         return found
@@ -68,9 +76,13 @@ def gate(found: ReportComparison) -> Gate:
             return True
         return found.same_machine and (found.quiet or figure.unit == _MEMORY)
 
-    worse = [c for c in found.with_verdict("worse") if c.worsening > found.tolerated]
+    def beyond(verdict: Verdict) -> tuple[FigureChange, ...]:
+        changes = (c for c in found.with_verdict(verdict) if c.worsening > found.tolerated)
+        return tuple(change for change in changes if counts(change.before))
+
     return Gate(
-        regressions=tuple(change for change in worse if counts(change.before)),
+        regressions=beyond("worse"),
+        untold=beyond("within noise"),
         missing=tuple(f for f in found.only_before if f.metric not in _MAY_BE_MISSING),
         left_out=sum(not counts(change.before) for change in found.changes),
         reason="the machine was busy" if found.same_machine else "they are of another machine",

@@ -185,7 +185,14 @@ def _name(report: BenchReport) -> str:
 def _machine(environment: Environment) -> tuple[object, ...]:
     gpus = tuple((gpu.name, gpu.memory_mib) for gpu in environment.gpus)
     found = environment
-    return (found.cpu, found.cores, sorted(found.cpu_flags), found.memory_gib, gpus)
+    return (
+        found.cpu,
+        found.cpu_model,
+        found.cores,
+        sorted(found.cpu_flags),
+        found.memory_gib,
+        gpus,
+    )
 
 
 def _differences(before: BenchReport, after: BenchReport) -> Iterator[str]:

@@ -34,7 +34,7 @@ class RoundSettings(Settings):
     until every target's median has an interval within ±``half_width`` of it, or ``limit_s`` would
     be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the medians of two in
     a row differ by at most ``warm_up_tolerance``, for at most ``warm_up_limit_s``. A turn: as many
-    runs as fit into ``turn_ms``, at least one, at most ``turn_runs``.
+    runs as fit into ``turn_ms`` in the first epoch, at least one, at most ``turn_runs``.
     """
 
     epochs: PositiveInt = 5
@@ -90,19 +90,33 @@ class EpochTimes:
 
 
 def measure_epoch(
-    players: Sequence[tuple[TakesTurns, Case]], settings: RoundSettings, bar: Stage
+    players: Sequence[tuple[TakesTurns, Case]],
+    settings: RoundSettings,
+    bar: Stage,
+    runs_per_turn: Sequence[int | None],
 ) -> list[EpochTimes]:
     """Measure workers, each on its case, that take turns.
+
+    Args:
+        players: the workers and what they run.
+        settings: how often.
+        bar: shows the rounds.
+        runs_per_turn: of each player in earlier epochs, so that all epochs weigh alike; None: as
+            many as fit.
 
     Raises:
         HemogatError: a worker cannot run its case, or died.
     """
     warm_ups = [_warm_up(worker, case, settings) for worker, case in players]
     turns: list[list[Turn]] = [[] for _ in players]
+    counts = [
+        warm_up.runs_per_turn if earlier is None else earlier
+        for warm_up, earlier in zip(warm_ups, runs_per_turn, strict=True)
+    ]
     for _ in range(settings.rounds_per_epoch):
-        for (worker, case), warm_up, taken in zip(players, warm_ups, turns, strict=True):
+        for (worker, case), count, taken in zip(players, counts, turns, strict=True):
             time.sleep(_PAUSE_S)
-            taken.append(worker.run(case, untimed=1, timed=warm_up.runs_per_turn))
+            taken.append(worker.run(case, untimed=1, timed=count))
         bar.advance(note=players[-1][1].component)
     return [
         EpochTimes(_times_ms(taken), warm_up.stable, _energy_j(taken), _cores(taken))

@@ -6,7 +6,7 @@ import importlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import soundfile
@@ -17,6 +17,7 @@ from hemogat.benchmarks.targets import (
     COMPONENTS,
     BundleTarget,
     Case,
+    Component,
     GatherTarget,
     GraphsTarget,
     PeerTarget,
@@ -122,7 +123,10 @@ class BundleRunner:
 
 
 class GraphsRunner:
-    """Exported graphs' files in an engine, each alone; end to end is all, one after the other."""
+    """Exported graphs' files in an engine, each alone; end to end is all, one after the other.
+
+    ``encoders`` are both, without the head.
+    """
 
     def __init__(self, target: GraphsTarget, threads: int | None, device: str) -> None:
         self._sessions = {
@@ -131,9 +135,10 @@ class GraphsRunner:
         }
         self._dims = target.shape.dims
         files = {file for path in target.paths.values() for file in path.parent.iterdir()}
-        offered = {*self._sessions, *(["end_to_end"] if len(self._sessions) == 3 else [])}
+        whole: tuple[Component, ...] = ("encoders", "end_to_end")
+        offered = {*self._sessions, *(whole if len(self._sessions) == 3 else ())}
         self.opened = Opened(
-            components=tuple(c for c in COMPONENTS if c in offered),
+            components=tuple(c for c in get_args(Component) if c in offered),
             gnn=target.shape.head.gnn,
             bank_rows=target.shape.bank_rows,
             size_mib=size_mib(files),
@@ -148,15 +153,19 @@ class GraphsRunner:
         }
         if case.component == "end_to_end":
             return lambda: self._whole(feeds, case.batch)
+        if case.component == "encoders":
+            return lambda: self._encode(feeds, case.batch)
         session = next(s for graph, s in self._sessions.items() if graph == case.component)
         given = feeds[case.component]
         return lambda: session.run(given)
 
     def _whole(self, feeds: Mapping[str, Arrays], batch: int) -> Arrays:
+        return self._sessions["fusion"].run({**feeds["fusion"], **self._encode(feeds, batch)})
+
+    def _encode(self, feeds: Mapping[str, Arrays], batch: int) -> Arrays:
         heard = self._sessions["audio_encoder"].run(feeds["audio_encoder"])["audio_embedding"]
         written = self._sessions["text_encoder"].run(feeds["text_encoder"])
-        mean = {"audio_embedding": heard.reshape(batch, -1, heard.shape[1]).mean(1)}
-        return self._sessions["fusion"].run({**feeds["fusion"], **mean, **written})
+        return {"audio_embedding": heard.reshape(batch, -1, heard.shape[1]).mean(1), **written}
 
 
 class GatherRunner:

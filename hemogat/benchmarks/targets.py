@@ -17,9 +17,10 @@ from hemogat.contract import Engine, Precision, SearchMode
 from hemogat.errors import ConfigError, InputError
 from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, Dims, GraphName
 
-# end_to_end: audio file and text in, answer out.
-Component = Literal["audio_encoder", "text_encoder", "fusion", "end_to_end"]
-COMPONENTS: tuple[Component, ...] = get_args(Component)
+# end_to_end: audio file and text in, answer out; encoders: both, one after the other.
+Component = Literal["audio_encoder", "text_encoder", "fusion", "end_to_end", "encoders"]
+# What every target with encoders offers.
+COMPONENTS: tuple[Component, ...] = ("audio_encoder", "text_encoder", "fusion", "end_to_end")
 # What the reference workload runs: products of matrices in fp32 and int8, and a copy.
 Kernel = Literal["gemm", "gemm_int8", "copy"]
 _RUN_FILE = "run.json"  # named here too: the training arm's own constant comes with torch
@@ -39,11 +40,11 @@ class Case(Settings):
     def axes(self) -> dict[str, str | int]:
         """What the case's times depend on."""
         axes: dict[str, str | int] = {"component": self.component}
-        if self.component in COMPONENTS:
+        if self.component in get_args(Component):
             axes["batch"] = self.batch
-        if self.component in ("audio_encoder", "end_to_end"):
+        if self.component in ("audio_encoder", "encoders", "end_to_end"):
             axes["windows"] = self.windows
-        if self.component in ("text_encoder", "end_to_end"):
+        if self.component in ("text_encoder", "encoders", "end_to_end"):
             axes["tokens"] = self.tokens
         return axes
 

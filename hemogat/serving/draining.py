@@ -76,6 +76,11 @@ class DrainWatch:
                     return
 
 
+def longest_drain_s(timeout_s: float) -> float:
+    """Return how long models that answer within ``timeout_s`` may take to finish their work."""
+    return _LATE * timeout_s + _MARGIN_S
+
+
 def drain(
     folder: Path,
     limit_s: float | None,
@@ -96,7 +101,7 @@ def drain(
     if not marks:
         return
     if limit_s is None:
-        limit_s = _LATE * max(float(timeout_s) for _, timeout_s in marks.values()) + _MARGIN_S
+        limit_s = longest_drain_s(max(float(timeout_s) for _, timeout_s in marks.values()))
     (folder / _STOPPING).touch()
     began_s = time.monotonic()
     told = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def check_repository(repository: Path) -> None:
             altered or not listed; or it was generated from another bundle.
         IncompleteError: the tritonserver that is found here has not all of its backends.
     """
+    for compiled in repository.glob("*/*/__pycache__"):  # Triton's stub leaves it; not ours to run
+        shutil.rmtree(compiled, ignore_errors=True)
     verify_files(repository, again=_AGAIN)
     configs = [_read_config(path) for path in sorted(repository.glob(f"*/{CONFIG_FILE}"))]
     _check_backends(repository, {config.backend for config in configs}, find_tritonserver())

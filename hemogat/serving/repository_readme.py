@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 
 from hemogat import __version__
 from hemogat.contract import ENTRY_MODEL, Engine
 from hemogat.runtime.bundle import Bundle
+from hemogat.serving.draining import longest_drain_s
 from hemogat.serving.model_configs import served_engine
 from hemogat.serving.settings import RepositorySettings
 
 IMAGE = f"hemogat-triton:{__version__}"  # what serving/Dockerfile builds
+_END_S = 13  # of Triton itself, once drained
 _EXTRAS: dict[Engine, str] = {"openvino": "openvino", "trt": "trt"}
 
 
@@ -57,12 +60,17 @@ def _in_container(bundle: Bundle, settings: RepositorySettings, place: Path, eng
         f"Build the image in the root of a checkout of hemogat, and start it (the bundle and this "
         f"folder were at these places when it was generated):\n\n"
         f"    docker build -f serving/Dockerfile {build}-t {image} .\n"
-        f"    docker run --rm {gpus}--shm-size 1g --stop-timeout 45 \\\n"
+        f"    docker run --rm {gpus}--shm-size 1g --stop-timeout {_stop_s(settings)} \\\n"
         f"      -p 127.0.0.1:8000-8002:8000-8002 \\\n"
         f"      {mounts[0]} \\\n"
         f"      {mounts[1]} \\\n"
         f"      {image}\n"
     )
+
+
+def _stop_s(settings: RepositorySettings) -> int:
+    """Return what a stop may take: draining, then Triton's own end."""
+    return math.ceil(longest_drain_s(settings.timeout_ms / 1000)) + _END_S
 
 
 def _extra(settings: RepositorySettings, engine: Engine) -> str:

@@ -152,18 +152,19 @@ def _check(runs: Sequence[RunDirectory], split: Split) -> None:
     if len(runs) < 2:
         raise InputError("pooling needs two runs or more; leave out --pool for one")
     first = runs[0].record.recipe.labels
-    fold_of: dict[str, Path] = {}
-    for run in runs:
+    fold_of: dict[str, int] = {}
+    for number, run in enumerate(runs):
         if run.record.recipe.labels != first:
             raise InputError(
                 f"{run.path}: has the labels {', '.join(run.record.recipe.labels)}, and "
                 f"{runs[0].path} has {', '.join(first)}; pool runs of one recipe"
             )
         for row in run.record.rows:
-            if row.split == split and fold_of.setdefault(row.id, run.path) != run.path:
+            if row.split == split and fold_of.setdefault(row.id, number) != number:
+                other = runs[fold_of[row.id]].path
                 raise InputError(
-                    f"{run.path}: {row.id} is in its {split} split and in that of "
-                    f"{fold_of[row.id]}; pool runs that were tested on different utterances"
+                    f"{run.path}: {row.id} is in its {split} split and in that of {other}; pool "
+                    "runs that were tested on different utterances"
                 )
 
 

@@ -81,6 +81,13 @@ def test_noise_and_what_is_tolerated_pass() -> None:
     assert found.left_out == 0
 
 
+def test_what_is_worse_within_wide_intervals_is_told() -> None:
+    decided = gate(compare(report([timed(10.0)]), report([timed(30.0, 25.0)])))
+    assert not decided.failed
+    (line,) = decided.in_words(0.1)
+    assert "1 figures could not be told from noise" in line
+
+
 def test_the_worst_stands_first() -> None:
     before, after = ([timed(10.0 * s, component=c) for c, s in each] for each in (
         [("a", 1.0), ("b", 1.0), ("c", 1.0), ("d", 1.0)],
@@ -142,7 +149,7 @@ def test_times_count_where_the_machine_is_the_same_and_quiet(
 @pytest.mark.parametrize(
     ("failed", "low", "high"), [(0, 0, 3.7), (50, 40.4, 59.6), (100, 96.3, 100)]
 )
-def testerror_shares_have_wilsons_interval(failed: int, low: float, high: float) -> None:
+def test_error_shares_have_wilsons_interval(failed: int, low: float, high: float) -> None:
     figure = error_share(failed, 100, {})
     assert figure.value == failed
     assert figure.low == pytest.approx(low, abs=0.05)

@@ -79,7 +79,16 @@ def main(folder: Path) -> int:
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 get(folder / name, Path(scratch))
-        except (OSError, subprocess.SubprocessError) as error:
+        # Archives that are laid out otherwise than expected are as good as none.
+        except (
+            OSError,
+            subprocess.SubprocessError,
+            LookupError,
+            ValueError,
+            AssertionError,
+            tarfile.TarError,
+            zipfile.BadZipFile,
+        ) as error:
             missing = 1
             told = getattr(error, "stderr", None) or str(error).encode()
             last = (told.decode(errors="replace").strip().splitlines() or ["?"])[-1]

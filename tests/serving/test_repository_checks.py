@@ -14,6 +14,7 @@ from hemogat.runtime.bundle import write_sums
 from hemogat.serving import serve as serving
 from hemogat.serving.repository import write_repository
 from hemogat.serving.repository_checks import check_repository
+from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
 
@@ -50,6 +51,14 @@ def test_a_whole_repository_is_served(bundle: Path, tmp_path: Path, started: lis
     with pytest.raises(KeyboardInterrupt):
         serving.serve(repository)
     assert started == [repository]
+
+
+def test_a_repository_that_has_been_served_is_served_again(bundle: Path, tmp_path: Path) -> None:
+    repository = write_repository(bundle, tmp_path / "models", RepositorySettings(threads=1))
+    with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0):
+        assert list(repository.rglob("*.pyc")), "Triton left nothing: this test sees nothing"
+    check_repository(repository)
+    assert not list(repository.rglob("*.pyc"))
 
 
 def test_a_flipped_byte_in_any_file_is_refused_by_its_name(

@@ -70,6 +70,8 @@ def test_what_cannot_be_pooled_is_refused(folds: list[Path], tiny_run: Path) -> 
         pool_runs(folds[:1], "test")
     with pytest.raises(InputError, match=r"is in its test split and in that of .*run0"):
         pool_runs([folds[0], tiny_run], "test")
+    with pytest.raises(InputError, match="in its test split and in that of"):
+        pool_runs([folds[0], folds[0]], "test")
     several = invoke("evaluate", *folds)
     assert several.exit_code == 2
     assert "--pool" in several.stderr
