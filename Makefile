@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-bundle test bench bench-peers bench-collect bench-page bench-readme lint audit format wheel constraints soak fuzz clean
+.PHONY: demo demo-bundle test bench bench-peers bench-collect bench-page bench-readme lint audit format wheel constraints soak soak-docs fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hemogat demo
@@ -86,10 +86,15 @@ constraints:
 	build/constraints/bin/python .ci/resolved.py 'hemogat[demo,dev]' --beside constraints.txt > constraints-indirect.new
 	mv constraints-indirect.new constraints-indirect.txt
 
-# Seven minutes on 2 cores: hostile requests, then valid ones, against a real server (docs/reliability.md).
+# Hostile requests, valid ones and kills against real servers (docs/reliability.md); run again, it goes
+# on with the phases that the result lacks.
 SOAK_OUT ?= build/soak.json
 soak: $(VENV)/.dev
 	PYTHONPATH=benchmarks $(BIN)/python -m reliability export/models/demo --out $(SOAK_OUT)
+
+# The result of `make soak`, where there is one, into the committed results, and these into the docs.
+soak-docs: $(VENV)/.dev
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/soak_tables.py $(wildcard $(SOAK_OUT))
 
 # Each parser of untrusted files for FUZZ_S seconds, guided by coverage.
 FUZZ_S ?= 300
