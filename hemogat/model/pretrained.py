@@ -14,8 +14,6 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from hemogat.errors import BundleError, ConfigError
 
 _UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError)
-# Unset, transformers asks on a terminal whether to run a folder's code, and reads pickles too.
-_NO_CODE = {"trust_remote_code": False, "use_safetensors": True}
 
 
 def load_pretrained(
@@ -23,7 +21,8 @@ def load_pretrained(
 ) -> PreTrainedModel:
     """Load the model ``name``, a folder or a name on the hub, in float32 with eager attention.
 
-    Weights are read from safetensors alone; the hub converts those of older models by itself.
+    No code of the model's own is run. Weights are read from safetensors where they are there, else,
+    of older models, from pickles by torch's reader of weights alone, which runs nothing either.
     Eager attention exports to plain operators and is what FLOP counters see. ``may_lack`` are the
     beginnings of names of weights that the caller does not use.
 
@@ -44,7 +43,8 @@ def load_pretrained(
             dtype=torch.float32,
             attn_implementation="eager",
             output_loading_info=True,
-            **_NO_CODE,
+            trust_remote_code=False,  # unset, transformers asks on a terminal
+            weights_only=True,
         )
     except _UNREADABLE as error:
         raise ConfigError(
@@ -101,7 +101,8 @@ def load_saved(folder: Path) -> PreTrainedModel:
             attn_implementation="eager",
             local_files_only=True,
             output_loading_info=True,
-            **_NO_CODE,
+            trust_remote_code=False,
+            use_safetensors=True,  # which is what was written
         )
     except _UNREADABLE as error:
         reason = _first_line(error)
