@@ -37,8 +37,12 @@ def save_graph(model: ir.Model, folder: Path) -> Path:
         value
         for value in model.graph.initializers.values()
         if value.const_value is not None
-        and value.const_value.nbytes > _EXTERNAL_FROM_BYTES
         and not is_in_bank(value)
+        and (
+            value.const_value.nbytes > _EXTERNAL_FROM_BYTES
+            # In a file of the graph that was read: this one's is another, of the same name.
+            or isinstance(value.const_value, ir.ExternalTensor)
+        )
     ]
     tensors = [value.const_value for value in values if value.const_value is not None]
     moved = ir.external_data.convert_tensors_to_external(tensors, folder, WEIGHTS_FILE)
