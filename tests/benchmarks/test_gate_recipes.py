@@ -8,13 +8,14 @@ from typing import Any
 import gate_recipes
 import pytest
 
+from hemogat.config import load_settings
 from hemogat.errors import IncompleteError
 from hemogat.export.export_run import ExportReport
-from hemogat.export.parity_gate import RefusedError
+from hemogat.export.parity_gate import RefusedError, gate
 from hemogat.export.tensorrt_script import NoPlanError
 from hemogat.export_config import ExportConfig
 from hemogat.runtime.bundle import Bundle
-from hemogat.runtime.parity_report import read_parity
+from hemogat.runtime.parity_report import ENOUGH_FOR_RATES, read_parity
 
 NOT_HERE = {"openvino-bf16": "not judged"}
 
@@ -58,3 +59,30 @@ def test_what_came_of_every_recipe_is_in_the_result(
     assert "**refused**" in gate_recipes.render("<!-- gate -->\nold\n<!-- /gate -->", result)
     assert gate_recipes.gate_all(tiny_run, None, out) == result  # nothing is asked again
     assert len(asked) == 10
+
+
+@pytest.fixture(scope="module")
+def committed() -> gate_recipes.GateResult:
+    return gate_recipes.GateResult.model_validate_json(gate_recipes.RESULT.read_bytes())
+
+
+def test_every_recipe_passes_its_gate_on_the_demo(committed: gate_recipes.GateResult) -> None:
+    recipes = sorted(path.stem for path in gate_recipes.RECIPES.glob("*.yaml"))
+    assert [row.recipe for row in committed.outcomes] == recipes
+    for row in committed.outcomes:
+        assert row.outcome != "refused", row.message
+        if row.outcome == "not judged":
+            assert row.recipe in NOT_HERE
+            continue
+        assert row.parity is not None
+        assert row.parity.ungated is None
+        assert row.parity.utterances >= ENOUGH_FOR_RATES
+        config = load_settings(ExportConfig, gate_recipes.RECIPES / f"{row.recipe}.yaml")
+        assert row.parity.limits == config.limits
+        gate(row.parity)
+
+
+def test_the_table_is_current(committed: gate_recipes.GateResult) -> None:
+    text = gate_recipes.README.read_text(encoding="utf-8")
+    assert gate_recipes.render(text, committed) == text, "run: benchmarks/gate_recipes.py --table"
+    assert "<!-- gate -->" in text
