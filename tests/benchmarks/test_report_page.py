@@ -217,7 +217,7 @@ def test_what_is_missing_is_named(
 
 
 def test_with_peers_the_page_begins_with_the_summary(report: BenchReport) -> None:
-    cases = {"audio_encoder": {}, "text_encoder": {"tokens": 16}}
+    cases = {"audio_encoder": {}, "encoders": {"tokens": 16}}
     targets = {"transformers eager": 200.0, "hemogat onnx-fp32": 100.0}
     figures = [
         figure(target, "p50", "ms", ms, component=component, **axes)
