@@ -261,7 +261,7 @@ def test_the_command_asks_a_server_for_clips_and_streams(
     soundfile.write(many, np.repeat(samples[:, None], 20, axis=1), rate_hz)
     assert f'"label": "{expected[0].label}"' in run("--stream", many)
     with (
-        Client(server.grpc_url, timeout_s=0.001) as hasty,
+        Client(server.grpc_url, timeout_s=0.00001) as hasty,
         pytest.raises(ServerError, match=r"did not answer in the time .*--timeout"),
     ):
         hasty.model_facts()
