@@ -70,11 +70,7 @@ def verify_files(
         BundleError: a file is missing, altered, not listed, or lies outside of the folder.
     """
     sums = _read_sums(folder / SUMS_FILE, again)
-    # What is there counts too: a graph's external data is named in the graph alone.
-    unlisted = sorted({*referenced, *_files(folder)} - sums.keys())
-    if unlisted:
-        name = unlisted[0] if unlisted[0].isprintable() else repr(unlisted[0])
-        raise BundleError(f"{folder}: {name} is not in {SUMS_FILE}; remove it or {again}")
+    # First: an altered file may name others, and is what to tell of.
     for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
@@ -88,6 +84,11 @@ def verify_files(
                 f"{path}: is altered (its SHA-256 is not the one in {SUMS_FILE}); "
                 f"copy it or {again}"
             )
+    # What is there counts too: a graph's external data is named in the graph alone.
+    unlisted = sorted({*referenced, *_files(folder)} - sums.keys())
+    if unlisted:
+        name = unlisted[0] if unlisted[0].isprintable() else repr(unlisted[0])
+        raise BundleError(f"{folder}: {name} is not in {SUMS_FILE}; remove it or {again}")
 
 
 def _read_sums(path: Path, again: str) -> dict[str, str]:

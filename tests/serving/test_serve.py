@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hemogat.errors import BundleError, ServerError
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.client import Client
 from hemogat.serving.repository import write_repository
-from hemogat.serving.serve import _stop_on_signals, serve
+from hemogat.serving.serve import serve
 from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
@@ -56,24 +55,30 @@ def test_it_serves_a_bundle_until_told_to_stop(
     assert not list(tmp_path.glob("hemogat-*"))
 
 
-@pytest.mark.skipif(
-    "PYTEST_XDIST_WORKER" in os.environ, reason="a signal that comes late ends the worker"
-)
+SIGNALS = """
+import os, signal, threading
+from hemogat.serving.serve import _stop_on_signals
+
+before = signal.getsignal(signal.SIGTERM)
+hurry = threading.Event()
+with _stop_on_signals(hurry):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        hurry.wait(10)
+        print("went on")
+    finally:
+        print("cleans up", hurry.is_set())
+        os.kill(os.getpid(), signal.SIGINT)
+        print("has cleaned up", hurry.wait(10))
+print("restored", signal.getsignal(signal.SIGTERM) is before)
+"""
+
+
 def test_a_second_signal_ends_the_waiting_and_nothing_else() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    hurry = threading.Event()
-    steps = []
-    with _stop_on_signals(hurry):
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            hurry.wait(10)
-            steps.append("went on")
-        finally:
-            steps.append(f"cleans up, {hurry.is_set()}")
-            os.kill(os.getpid(), signal.SIGINT)
-            steps.append(f"has cleaned up, {hurry.wait(10)}")
-    assert steps == ["cleans up, False", "has cleaned up, True"]
-    assert signal.getsignal(signal.SIGTERM) is before
+    done = subprocess.run([sys.executable, "-c", SIGNALS], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = ["cleans up False", "has cleaned up True", "restored True"]
+    assert done.stdout.splitlines() == expected
 
 
 def test_settings_for_a_generated_repository_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
