@@ -50,7 +50,7 @@ bench-collect: $(VENV)/.dev
 # One page of all committed reports.
 bench-page: $(VENV)/.dev
 	$(BIN)/hemogat bench report $$(grep -l '"schema_version": 2' benchmarks/results/*.json) \
-	  --title "HemoGAT: measurements" --bundle export/models/demo --out benchmarks/results/report-amd-epyc-2c.html
+	  --title "HemoGAT: measurements" --bundle export/models/demo --out benchmarks/results/report.html
 
 # Results of a busy machine are refused, unless with ALLOW_NOISY=--allow-noisy.
 bench-readme: $(VENV)/.dev

@@ -10,10 +10,13 @@ with the suite's.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from hemogat.benchmarks.file_names import of_other_machines
+from hemogat.benchmarks.report import read_report
 from hemogat.benchmarks.suites import STEP_FILE, Step, StepRecord, Suite
 from hemogat.config import Settings, load_settings
 from hemogat.errors import InputError
@@ -21,7 +24,10 @@ from hemogat.files import write_atomic
 
 HERE = Path(__file__).parent
 RESULTS, SUITES = HERE / "results", HERE / "suites"
+ROOT = HERE.parent
+PAGES = (ROOT / "README.md", HERE / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RECORD = "suites.json"
+_NAMED = re.compile(r"\bresults/[\w.-]+\.(?:json|md|png)\b")
 _KINDS = (".json", ".md", ".png")
 
 
@@ -47,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for made in collect(given.folder, RESULTS):
         print(f"{made.suite}, {made.step.name}: {made.report}")
     for report in sorted(given.folder.glob("peers/*/*.json")):  # of no suite, but beside them
-        _copy(report, RESULTS)
+        take(report, RESULTS)
         print(f"peers: {report.name}")
+    for line in named_in_vain(RESULTS, PAGES):
+        print(line)
 
 
 def collect(folder: Path, results: Path) -> list[Made]:
@@ -80,6 +88,26 @@ def collect(folder: Path, results: Path) -> list[Made]:
     both = sorted((*kept, *found), key=lambda made: (made.suite, made.step.name))
     write_atomic(results / RECORD, Collected(made=tuple(both)).model_dump_json(indent=1) + "\n")
     return found
+
+
+def take(report: Path, results: Path) -> None:
+    """Copy a report that is of no suite; the same of another machine goes."""
+    _copy(report, results)
+    taken = results / report.name
+    for before in of_other_machines(taken, read_report(taken).environment):
+        for path in _files(before):
+            path.unlink(missing_ok=True)
+
+
+def named_in_vain(results: Path, pages: Sequence[Path]) -> list[str]:
+    """Return where pages name a result that is not there: their figures are of a replaced one."""
+    return [
+        f"{page.name}, line {number}: {name} is no longer there"
+        for page in pages
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        for name in (Path(found[0]).name for found in _NAMED.finditer(line))
+        if not (results / name).exists()
+    ]
 
 
 def read_collected(results: Path) -> Collected:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from hemogat.benchmarks.environment import describe_environment, load_average
+from hemogat.benchmarks.file_names import of_other_machines, report_path
 from hemogat.config import GraphConfig
 from hemogat.files import write_atomic
 from hemogat.model.topk_graph import link_together
@@ -74,8 +75,10 @@ def main() -> None:
     }
     text = json.dumps(report, indent=1)
     print(text)
-    cpu = "-".join(environment.cpu.lower().split())
-    write_atomic(given.out / f"linking-{given.nodes}-{cpu}-{environment.cores}c.json", text + "\n")
+    path = report_path(given.out, environment, "linking", str(given.nodes))
+    write_atomic(path, text + "\n")
+    for before in of_other_machines(path, environment):
+        before.unlink()
 
 
 if __name__ == "__main__":

@@ -110,8 +110,8 @@ def demo_load(allow_noisy: bool) -> list[str]:
     ]
     machine = report.environment
     notes = (
-        f"The demo's bundle, {load.target}, on {machine.cpu}, {machine.cores} cores that server "
-        f"and sender share{beside(report)}; of streams, answers to chunks of "
+        f"The demo's bundle, {load.target}, on {machine.cpu_in_words}, {machine.cores} cores "
+        f"that server and sender share{beside(report)}; of streams, answers to chunks of "
         f"{load.settings.chunk_ms} ms. ±: how far 95 % intervals reach.",
     )
     columns = ("load", "answered/s", "p50 ms", "p95 ms", "p99 ms", "refused")

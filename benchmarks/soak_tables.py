@@ -19,6 +19,8 @@ from reliability.faults_run import KILLED
 from reliability.hostile_requests import KINDS
 from reliability.valid_run import WARM_TENTHS
 
+from hemogat.benchmarks.environment import Environment
+from hemogat.benchmarks.file_names import report_path
 from hemogat.benchmarks.noise import is_noisy
 from hemogat.errors import InputError
 from hemogat.files import write_atomic
@@ -48,9 +50,8 @@ def take(result: Path, results: Path = RESULTS) -> Path:
     """Copy a result among the committed ones, instead of those before; return its path."""
     text = result.read_text(encoding="utf-8")
     found = json.loads(text)
-    machine = found["environment"]
-    words = f"soak-{found['settings']['bundle']}-{machine['cpu']}-{machine['cores']}c"
-    taken = results / (re.sub(r"[^a-z0-9]+", "-", words.lower()) + ".json")
+    environment = Environment.model_validate(found["environment"])
+    taken = report_path(results, environment, "soak", found["settings"]["bundle"])
     write_atomic(taken, text)
     for before in set(results.glob(_FILES)) - {taken}:
         before.unlink()

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hemogat.benchmarks.environment import describe_environment, load_average
+from hemogat.benchmarks.file_names import of_other_machines, report_path
 from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
 from hemogat.files import write_atomic
 from hemogat.model.bank import Embeddings
@@ -292,8 +293,10 @@ def main() -> None:
         "training_versions": installed_versions(("torch", "torch-geometric")),
     }
     print(text := json.dumps(report, indent=1))
-    cpu = "-".join(environment.cpu.lower().split())
-    write_atomic(given.out / f"training-speed-{cpu}-{environment.cores}c.json", text + "\n")
+    path = report_path(given.out, environment, "training-speed")
+    write_atomic(path, text + "\n")
+    for before in of_other_machines(path, environment):
+        before.unlink()
 
 
 if __name__ == "__main__":

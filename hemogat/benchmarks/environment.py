@@ -30,6 +30,19 @@ _GIT_TIMEOUT_S = 10
 # Results are what comes of the code: those of earlier steps do not change it.
 _MEASURED = (".", ":(exclude)benchmarks/results")
 
+# What decides the speed of products of matrices: flag of the kernel, in file names, in words. The
+# first that a processor has counts; each has those below it of its kind.
+_VECTORS = (
+    ("amx_tile", "amx", "AMX"),
+    ("avx512_bf16", "avx512-bf16", "AVX-512, VNNI and bf16"),
+    ("avx512_vnni", "avx512-vnni", "AVX-512 and VNNI"),
+    ("avx512f", "avx512", "AVX-512"),
+    ("avx_vnni", "avx-vnni", "AVX2 and VNNI"),
+    ("avx2", "avx2", "AVX2"),
+    ("i8mm", "i8mm", "NEON and i8mm"),
+    ("asimd", "asimd", "NEON"),
+)
+
 LoadAverage = tuple[float, float, float]
 
 
@@ -64,6 +77,18 @@ class Environment(Settings):
     versions: dict[str, str]
     thread_variables: dict[str, str] = Field(default_factory=dict)
     git_commit: str | None
+
+    @property
+    def file_words(self) -> tuple[str, ...]:
+        """What tells the machine in names of files: processor, widest vectors, cores."""
+        vectors = [word for flag, word, _ in _VECTORS if flag in self.cpu_flags][:1]
+        return (self.cpu, *vectors, f"{self.cores}c")
+
+    @property
+    def cpu_in_words(self) -> str:
+        """The processor with its widest vectors: "AMD EPYC with AVX2"."""
+        vectors = [words for flag, _, words in _VECTORS if flag in self.cpu_flags][:1]
+        return " with ".join((self.cpu, *vectors))
 
     def lines(self) -> list[str]:
         """Return it in words: hardware, then software."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
 from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.file_names import report_path
 from hemogat.benchmarks.latency import Latencies, LatencySettings
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.statistics import LatencySummary, latency_figures
@@ -125,18 +125,10 @@ def write_report(report: LatencyReport, folder: Path) -> Path:
 
     Beside it goes the same as Markdown. An earlier report of the same conditions is replaced.
     """
-    settings, machine = report.settings, report.environment
+    settings = report.settings
     threads = [] if settings.threads is None else [f"{settings.threads}t"]
-    conditions = [
-        "latency",
-        report.bundle,
-        settings.engine,
-        settings.precision,
-        machine.cpu,
-        f"{machine.cores}c",
-        *threads,
-    ]
-    path = folder / ("-".join(slug(condition) for condition in conditions) + ".json")
+    conditions = ("latency", report.bundle, settings.engine, settings.precision, *threads)
+    path = report_path(folder, report.environment, *conditions)
     write_atomic(path, report.to_json())
     write_atomic(path.with_suffix(".md"), report.to_markdown())
     return path
@@ -165,8 +157,3 @@ def _spread(spread: Spread | None) -> str:
     if spread.smallest == spread.largest:
         return str(spread.smallest)
     return f"{spread.smallest} to {spread.largest} (median {spread.median:g})"
-
-
-def slug(name: str) -> str:
-    """Return ``name`` as it can stand in a file name."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")

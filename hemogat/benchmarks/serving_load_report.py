@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from hemogat.benchmarks.latency_report import Workload, markdown_row, slug
+from hemogat.benchmarks.file_names import report_path
+from hemogat.benchmarks.latency_report import Workload, markdown_row
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.server_counters import MemoryUse, ModelLoad
 from hemogat.benchmarks.statistics import LatencySummary
@@ -196,11 +197,9 @@ class LoadReport(BenchReport):
         ]
 
 
-def report_path(report: LoadReport, folder: Path) -> Path:
+def load_report_path(report: LoadReport, folder: Path) -> Path:
     """Return the report's file in ``folder``, named after its conditions."""
-    machine = report.environment
-    conditions = ("load", report.bundle, report.target, machine.cpu)
-    return folder / f"{'-'.join(map(slug, conditions))}-{machine.cores}c.json"
+    return report_path(folder, report.environment, "load", report.bundle, report.target)
 
 
 def write_load_report(report: LoadReport, folder: Path) -> Path:
@@ -211,7 +210,7 @@ def write_load_report(report: LoadReport, folder: Path) -> Path:
     """
     from hemogat.benchmarks.serving_load_plot import draw_load
 
-    path = report_path(report, folder)
+    path = load_report_path(report, folder)
     picture = path.with_suffix(".png")
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_load(report, picture)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hemogat.benchmarks.figures import OVER, P50, RELATIVE, SPEED_UP, Figure
-from hemogat.benchmarks.latency_report import markdown_row, slug
+from hemogat.benchmarks.file_names import report_path
+from hemogat.benchmarks.latency_report import markdown_row
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.statistics import PERCENTILES
 from hemogat.files import write_atomic
@@ -91,9 +92,7 @@ def write_tables(
     report: BenchReport, tables: Iterable[Table], folder: Path, conditions: Sequence[str]
 ) -> Path:
     """Write the report as JSON and Markdown, its conditions in the file name; return the JSON."""
-    machine = report.environment
-    name = (report.kind, *conditions, machine.cpu, f"{machine.cores}c")
-    path = folder / ("-".join(slug(part) for part in name) + ".json")
+    path = report_path(folder, report.environment, report.kind, *conditions)
     write_atomic(path, report.to_json())
     write_atomic(path.with_suffix(".md"), report_markdown(report, tables))
     return path

@@ -51,7 +51,8 @@ def summary_table(report: BenchReport, flips: Mapping[str, str]) -> Table:
     gpu = ", ".join(gpu.name for gpu in machine.gpus) or "no GPU"
     return Table(
         columns=(
-            f"1 s of audio and {TOKENS} tokens, on {machine.cpu}, {machine.cores} cores, {gpu}",
+            f"1 s of audio and {TOKENS} tokens, on {machine.cpu_in_words}, "
+            f"{machine.cores} cores, {gpu}",
             "both encoders, ms",
             f"times as fast as {FIRST}",
             "bank search and head, ms",

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import collect_results
 import pytest
 import yaml
-from collect_results import collect, outdated
+from collect_results import collect, named_in_vain, outdated, take
 
+from hemogat.benchmarks.file_names import report_path
+from hemogat.benchmarks.report import read_report
 from hemogat.benchmarks.suites import STEP_FILE, Step, StepRecord
 from hemogat.errors import InputError
 
@@ -57,6 +60,29 @@ def test_a_later_run_of_a_step_replaces_its_files(tmp_path: Path) -> None:
     measured(again, "table", "gnn-2610.json", nodes=2610)
     collect(again, results)
     assert {path.stem for path in results.glob("*.md")} == {"gnn-2610", "gnn-7"}
+
+
+def test_pages_that_name_a_replaced_result_are_told(tmp_path: Path) -> None:
+    (tmp_path / "there.json").touch()
+    page = tmp_path / "page.md"
+    page.write_text("[a](benchmarks/results/there.json)\n`results/gone-2c.md`, results/no/file\n")
+    assert named_in_vain(tmp_path, [page]) == ["page.md, line 2: gone-2c.md is no longer there"]
+
+
+def test_pages_name_results_that_are_there() -> None:
+    assert named_in_vain(collect_results.RESULTS, collect_results.PAGES) == []
+
+
+def test_a_report_of_no_suite_replaces_that_of_another_machine(tmp_path: Path) -> None:
+    committed = next(collect_results.RESULTS.glob("peers-base-*.json"))
+    report, results = read_report(committed), tmp_path / "results"
+    results.mkdir()
+    shutil.copy(committed, results / "peers-base-amd-epyc-2c.json")
+    cores = report.environment.model_copy(update={"cores": 7})
+    taken = report_path(tmp_path, cores, "peers", "base")
+    taken.write_text(report.model_copy(update={"environment": cores}).to_json())
+    take(taken, results)
+    assert [path.name for path in results.iterdir()] == [taken.name]
 
 
 def test_results_of_other_settings_than_the_suites_are_noticed(tmp_path: Path) -> None:

@@ -119,10 +119,12 @@ def test_what_kept_triton_out_is_told(report: LatencyReport) -> None:
 
 def test_the_file_name_has_the_conditions(report: LatencyReport, tmp_path: Path) -> None:
     path = write_report(report, tmp_path / "results")
-    assert path.name == "latency-demo-1-onnx-fp32-amd-epyc-tm-7b13-2c.json"
+    assert path.name == "latency-demo-1-onnx-fp32-amd-epyc-tm-7b13-avx2-2c.json"
     assert LatencyReport.model_validate_json(path.read_bytes()) == report
     fewer = report.model_copy(update={"settings": LatencySettings(threads=1)})
-    assert write_report(fewer, tmp_path / "results").name.endswith("-2c-1t.json")
+    assert write_report(fewer, tmp_path / "results").name.endswith(
+        "-fp32-1t-amd-epyc-tm-7b13-avx2-2c.json"
+    )
     assert len(list((tmp_path / "results").iterdir())) == 4  # JSON and Markdown each
 
 

@@ -23,7 +23,10 @@ def phase(**found: Any) -> dict[str, Any]:
 
 def result(folder: Path, **phases: Any) -> Path:
     path = folder / "soak.json"
-    environment = {"cpu": "A CPU", "cores": 2, "git_commit": "0123456789"}
+    environment = {
+        "cpu": "A CPU", "cores": 2, "cpu_flags": ["avx2"], "memory_gib": 4.0, "os": "Linux",
+        "versions": {}, "git_commit": "0123456789",
+    }  # fmt: skip
     settings = {"bundle": "demo"}
     path.write_text(
         json.dumps({"environment": environment, "settings": settings, "problems": [], **phases})
@@ -51,7 +54,7 @@ def test_a_new_result_changes_the_tables(tmp_path: Path) -> None:
         *(tmp_path,), hostile=hostile, http=http, soak=valid,
         faults={**faults, "kills": kills, "largest": 1e-6},
     )  # fmt: skip
-    assert soak_tables.take(path, results).name == "soak-demo-a-cpu-2c.json"
+    assert soak_tables.take(path, results).name == "soak-demo-a-cpu-avx2-2c.json"
     assert len(list(results.iterdir())) == 1
     page = soak_tables.render(PAGE, results)
     assert "A CPU, 2 cores, commit `0123456`" in page
