@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hemogat.benchmarks.bootstrap import Epochs, median_interval
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.rounds import EpochTimes, RoundSettings, measure_epoch
-from hemogat.benchmarks.targets import Case, GraphsTarget, ReferenceTarget, Target
+from hemogat.benchmarks.targets import Case, GraphsTarget, ReferenceTarget, Target, is_named
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.config import PositiveInt, Settings
@@ -212,7 +212,7 @@ class _Run:
             for played in measured.plays(case):
                 players.append((link, played))
                 homes.append(measured.home(case, played))
-            if not measured.plays(case):
+            if not measured.plays(case) and is_named(measured.entry.target):
                 self._found.leave_out(link.name, f"it does not offer {case.component} alone")
         idle = all(measured.is_reference or not measured.plays(case) for measured, _ in links)
         if idle and not self._alone:

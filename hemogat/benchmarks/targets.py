@@ -156,6 +156,11 @@ Target = Annotated[
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)
 
 
+def is_named(target: Target) -> bool:
+    """Say whether the user named the target, so that a component that it lacks is worth a note."""
+    return isinstance(target, BundleTarget | RunTarget | ServedTarget)
+
+
 def engine_name(target: Target) -> str:
     """Return what executes a target, as reports name it: "onnx-int8", "torch-eager"."""
     if isinstance(target, PeerTarget):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hemogat.cli.bench_options import EpochsOption, OutOption, RoundsOption, chosen
+from hemogat.cli.bench_options import EpochsOption, OutOption, RoundsOption, chosen, limit_option
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.numbers import whole_numbers, words
@@ -52,15 +52,7 @@ def gnn(
     ] = "cpu",
     epochs: EpochsOption = None,
     rounds: RoundsOption = None,
-    limit_s: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="S",
-            help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
-            show_default="120",
-        ),
-    ] = None,
+    limit_s: Annotated[float | None, limit_option("120")] = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hemogat.cli.bench_options import EpochsOption, OutOption, RoundsOption, chosen, refuse
+from hemogat.cli.bench_options import (
+    EpochsOption,
+    OutOption,
+    RoundsOption,
+    chosen,
+    limit_option,
+    refuse,
+)
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.numbers import whole_numbers, words
@@ -69,15 +76,7 @@ def latency(
     ] = None,
     epochs: EpochsOption = None,
     rounds: RoundsOption = None,
-    limit_s: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="S",
-            help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
-            show_default="120; --preset: 600",
-        ),
-    ] = None,
+    limit_s: Annotated[float | None, limit_option("120; --preset: 600")] = None,
     utterances: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="One BUNDLE: how many to time.", show_default="200"),

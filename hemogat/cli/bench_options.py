@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import OptionInfo
 
 from hemogat.errors import ConfigError
 
@@ -30,6 +31,18 @@ OutOption = Annotated[
         help="Folder to write the report to: JSON, Markdown and a page.", show_default=False
     ),
 ]
+
+
+def limit_option(default: str) -> OptionInfo:
+    """Return the option of how long to measure; ``default`` is told in the help."""
+    found: OptionInfo = typer.Option(
+        "--limit-s",
+        min=0,
+        metavar="S",
+        help="While a median is known to no better than ±5 %: begin no epoch that ends later.",
+        show_default=default,
+    )
+    return found
 
 
 def refuse(why: str, **given: object) -> None:

@@ -54,7 +54,7 @@ DeviceOption = Annotated[
     typer.Option(help="Where instances run.", show_default="gpu for tensorrt, else cpu"),
 ]
 
-_PIPE_COLUMNS = 200  # a reader that is no terminal has no width to wrap at
+_PIPE_COLUMNS = 100_000  # a reader that is no terminal has no width: cells are not cut off
 
 
 def print_json(value: object) -> None:
@@ -80,7 +80,7 @@ def print_table(
 ) -> None:
     """Print a table: the columns that align left, then those that align right.
 
-    Cells are cut off rather than wrapped. ``as_remark``: on standard error.
+    On a terminal, cells are cut off rather than wrapped. ``as_remark``: on standard error.
     """
     from rich import box
     from rich.console import Console

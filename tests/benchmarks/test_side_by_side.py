@@ -45,9 +45,10 @@ answer_requests(Sleeper)
 """
 
 
-def sleeper(folder: Path, name: str) -> Entry:
+def sleeper(folder: Path, name: str, program: str = PEER) -> Entry:
+    folder.mkdir(exist_ok=True)
     script = folder / "peer.py"
-    script.write_text(PEER)
+    script.write_text(program)
     command = (sys.executable, str(script))
     return Entry(name, PeerTarget(name=name, command=command, folder=folder))
 
@@ -139,6 +140,17 @@ def test_a_case_that_nobody_offers_is_refused(tmp_path: Path) -> None:
     settings = SideBySideSettings(rounds=QUICK, device="cuda")
     with pytest.raises(ConfigError, match="end_to_end: expected a target that offers it"):
         measure_side_by_side([sleeper(tmp_path, "2")], settings)
+
+
+def test_what_a_target_lacks_by_its_nature_needs_no_note(tmp_path: Path) -> None:
+    both = PEER.replace('("fusion",)', '("fusion", "text_encoder")')
+    other = sleeper(tmp_path / "both", "3", both)
+    settings = SideBySideSettings(
+        cases=(FUSION, Case(component="text_encoder")), rounds=QUICK, device="cuda"
+    )
+    found = measure_side_by_side([sleeper(tmp_path, "2"), other], settings)
+    assert not any("does not offer" in note for note in found.notes)
+    assert len(found.series) == 3
 
 
 def test_the_reference_multiplies_in_int8_too_where_that_can_run() -> None:

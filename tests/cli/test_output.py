@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from hemogat.cli.output import percent, print_facts, print_table, size
@@ -37,6 +39,20 @@ def test_a_table_prints_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> 
     assert rows == ["[red]x[/red] :smile:    1", "y                      23"]
 
 
-def test_no_cell_wraps(capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_a_pipe_no_cell_wraps_or_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("path", "name"), ("ms",) * 20, [("/very/long" * 50, "b", *["12345.67"] * 20)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[2].split() == ["/very/long" * 50, "b", *["12345.67"] * 20]
+
+
+def test_on_a_terminal_cells_are_cut_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
     print_table(("path",), (), [("/very/long" * 50,)])
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert len(lines[2]) <= 60
+    assert lines[2].endswith("…")
