@@ -34,8 +34,6 @@ from hemogat.versions import installed_version
 CASES = (
     Case(component="encoders", tokens=16),
     Case(component="encoders", tokens=128),
-    Case(component="audio_encoder"),
-    Case(component="text_encoder", tokens=16),
     Case(component="fusion"),
 )
 SHAPE = HeadShape()
@@ -63,7 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--epochs", type=int, default=4, help="at least; fresh processes in each")
     parser.add_argument("--rounds", type=int, default=24, help="at least, in all")
-    parser.add_argument("--limit-s", type=float, default=360.0, help="of all epochs")
+    parser.add_argument("--limit-s", type=float, default=240.0, help="of all epochs")
     parser.add_argument("--authors-rounds", type=int, default=3)
     given = parser.parse_args()
     rounds = RoundSettings(epochs=given.epochs, rounds=given.rounds, limit_s=given.limit_s)

@@ -1,4 +1,8 @@
-"""A measurement in epochs: fresh processes, every case in turns, until times are known."""
+"""A measurement in epochs: fresh processes, every case in turns, until times are known.
+
+What takes turns stays together: the targets of a group, whose times ratios are made of, leave a case
+when the medians of all of them are known, and a target is no longer started when it has left all.
+"""
 
 from __future__ import annotations
 
@@ -118,13 +122,13 @@ def measure_epochs(
     """
     run, rounds = _Run(entries, settings, found), settings.rounds
     with progress.stage("Measure", rounds.epochs * run.steps, undisturbed=True) as bar:
-        longest_s, taken = 0.0, 0
+        last_s, taken = 0.0, 0
         while taken < rounds.epochs or not (
-            run.elapsed_s() + longest_s > rounds.limit_s or run.known()
+            run.known() or run.elapsed_s() + last_s > rounds.limit_s
         ):
             began_s = run.elapsed_s()
             run.epoch(taken, bar)
-            longest_s = max(longest_s, run.elapsed_s() - began_s)
+            last_s = run.elapsed_s() - began_s
             taken += 1
     found.epochs.append((taken, rounds.rounds_per_epoch))
     return run.measured
@@ -144,6 +148,7 @@ class _Run:
             reference = Entry(REFERENCE, target)
             self._slots += [(reference, threads) for threads in settings.threads]
         self._measured: dict[int, Measured] = {}
+        self._left: set[tuple[Case, str]] = set()
         self._began = time.perf_counter()
 
     @property
@@ -161,12 +166,29 @@ class _Run:
         return time.perf_counter() - self._began
 
     def known(self) -> bool:
-        """Say whether all targets' medians are known well enough."""
+        """Say whether all medians are known well enough; what is known leaves further epochs."""
         wanted = self._settings.rounds.half_width
-        return all(
-            median_interval(timed.times_ms).half_width <= wanted
-            for measured in self._measured.values()
-            for timed in measured.timed.values()
+        groups: dict[tuple[Case, str], list[Timed]] = {}
+        for measured in self._measured.values():
+            for case, timed in measured.timed.items():
+                groups.setdefault((case, measured.entry.group), []).append(timed)
+        self._left |= {
+            place
+            for place, every in groups.items()
+            if place not in self._left
+            and all(median_interval(timed.times_ms).half_width <= wanted for timed in every)
+        }
+        return len(self._left) == len(groups)
+
+    def _plays(self, measured: Measured, case: Case) -> tuple[Case, ...]:
+        """Return what a target still runs in the rounds of a case."""
+        left = not measured.is_reference and (case, measured.entry.group) in self._left
+        return () if left else measured.plays(case)
+
+    def _is_over(self, measured: Measured) -> bool:
+        """Say whether a target has left all its cases."""
+        return bool(self._left) and not any(
+            self._plays(measured, case) for case in self._settings.cases
         )
 
     def epoch(self, number: int, bar: Stage) -> None:
@@ -177,12 +199,17 @@ class _Run:
                 self._measure(case, links, bar)
             for measured, link in links:
                 closed = link.close()
-                if closed.peak_memory_mib is not None:
+                whole = all(self._plays(measured, case) for case in measured.timed)
+                if closed.peak_memory_mib is not None and whole:
                     measured.peak_memory_mib.append(closed.peak_memory_mib)
 
     def _open(self, number: int, stack: ExitStack, bar: Stage) -> list[tuple[Measured, WorkerLink]]:
         links = []
-        places = sorted(self._measured) or list(range(len(self._slots)))
+        places = [
+            place
+            for place, measured in sorted(self._measured.items())
+            if not self._is_over(measured)
+        ] or list(range(len(self._slots)))
         first = number % len(places)
         for place in (*places[first:], *places[:first]):
             entry, threads = self._slots[place]
@@ -209,12 +236,16 @@ class _Run:
         players: list[tuple[WorkerLink, Case]] = []
         homes: list[Timed] = []
         for measured, link in links:
-            for played in measured.plays(case):
+            for played in self._plays(measured, case):
                 players.append((link, played))
                 homes.append(measured.home(case, played))
             if not measured.plays(case) and is_named(measured.entry.target):
                 self._found.leave_out(link.name, f"it does not offer {case.component} alone")
-        idle = all(measured.is_reference or not measured.plays(case) for measured, _ in links)
+        idle = all(
+            measured.is_reference or not self._plays(measured, case) for measured, _ in links
+        )
+        if idle and any(case == left for left, _ in self._left):
+            return
         if idle and not self._alone:
             raise ConfigError(
                 f"{case.component}: expected a target that offers it, found only servers, which "

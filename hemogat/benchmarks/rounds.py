@@ -31,8 +31,8 @@ class RoundSettings(Settings):
     """How often and how long.
 
     Epochs: at least ``epochs``, each with fresh processes and its share of ``rounds``; then more
-    until every target's median has an interval within ±``half_width`` of it, or ``limit_s`` would
-    be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the medians of two in
+    of a case, until every target's median has an interval within ±``half_width`` of it, or
+    ``limit_s`` would be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the medians of two in
     a row differ by at most ``warm_up_tolerance``, for at most ``warm_up_limit_s``. A turn: as many
     runs as fit into ``turn_ms`` in the first epoch, at least one, at most ``turn_runs``.
     """
@@ -60,9 +60,9 @@ class RoundSettings(Settings):
             f"{self.warm_up_group} runs differ by at most {100 * self.warm_up_tolerance:g} % (at "
             f"most {self.warm_up_limit_s:g} s), and {self.rounds_per_epoch} rounds in which the "
             f"targets take turns of one untimed and 1 to {self.turn_runs} timed runs "
-            f"({self.turn_ms:g} ms): at least {self.epochs} epochs, and more until every median's "
-            f"interval is within ±{100 * self.half_width:g} %, as far as they fit into "
-            f"{self.limit_s:g} s"
+            f"({self.turn_ms:g} ms): at least {self.epochs} epochs, and more of a case until "
+            f"the medians of all that are compared have intervals within "
+            f"±{100 * self.half_width:g} %, as far as they fit into {self.limit_s:g} s"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -104,9 +105,9 @@ def _add_speed_up(found: Findings, target: Measured, base: Measured, case: Case)
 
 
 def _add_relative(found: Findings, target: Measured, reference: Measured, case: Case) -> None:
-    kernels = reference.kernels[case]
-    ratios = [
-        paired_ratios(target.timed[case].times_ms, kernels[kernel].times_ms) for kernel in _COMPARED
+    times_ms, kernels = target.timed[case].times_ms, reference.kernels[case]
+    ratios = [  # the reference stays for longer than a target whose times are known
+        paired_ratios(times_ms, kernels[kernel].times_ms[: len(times_ms)]) for kernel in _COMPARED
     ]
     mean = [np.prod(each, axis=0) ** (1 / len(_COMPARED)) for each in zip(*ratios, strict=True)]
     ratio, axes = median_interval(mean), _axes(target, case)
@@ -145,8 +146,8 @@ def _add_reference(found: Findings, reference: Measured) -> None:
 
 def _joined(every: Iterable[Timed]) -> Epochs:
     """Return all rounds of an epoch, of whichever case they took turns with, as one array."""
-    epochs = zip(*(round_medians(timed.times_ms) for timed in every), strict=True)
-    return [np.concatenate(epoch) for epoch in epochs]
+    epochs = zip_longest(*(round_medians(timed.times_ms) for timed in every))
+    return [np.concatenate([t for t in epoch if t is not None]) for epoch in epochs]
 
 
 def _moved(epochs: Epochs) -> float:
