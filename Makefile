@@ -27,7 +27,9 @@ BENCH_OUT ?= build/bench
 bench: $(VENV)/.dev
 	@started=$$(date +%s); \
 	for suite in $(SUITES); do \
+	  began=$$(date +%s); \
 	  $(BIN)/hemogat bench suite benchmarks/suites/$$suite.yaml --out $(BENCH_OUT)/$$suite || exit 1; \
+	  echo "$$suite: $$(( $$(date +%s) - began )) s"; \
 	done; \
 	echo "suites: $$(( ($$(date +%s) - started + 59) / 60 )) minutes"; \
 	if [ -n "$$(ls $(BENCH_OUT)/peers/base/*.json 2>/dev/null)" ]; then echo "peers: done before"; \

@@ -1,7 +1,7 @@
 """A measurement in epochs: fresh processes, every case in turns, until times are known.
 
-What takes turns stays together: the targets of a group, whose times ratios are made of, leave a case
-when the medians of all of them are known, and a target is no longer started when it has left all.
+What takes turns stays together: the targets of a group, whose times ratios are made of, leave a
+case when the medians of all of them are known; a target that has left all is no longer started.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ used is taken off. Elsewhere only the load average before the run tells.
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypedDict
@@ -28,6 +29,7 @@ class RunFacts(TypedDict):
     """The fields of a report that tell when, where and beside what its figures were measured."""
 
     created_utc: str
+    took_s: float
     environment: Environment
     load_average_before: LoadAverage
     load_average_after: LoadAverage
@@ -42,6 +44,7 @@ class RunWatch:
     """
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self._load_before = load_average()
         self._busy_before_s, self._total_before_s = _machine_cpu_s() or (0.0, 0.0)
         self._own_before_s = _own_cpu_s()
@@ -50,6 +53,7 @@ class RunWatch:
         """Describe the machine and what happened on it since the start."""
         return RunFacts(
             created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            took_s=round(time.monotonic() - self._began, 1),
             environment=describe_environment(),
             load_average_before=self._load_before,
             load_average_after=load_average(),

@@ -23,17 +23,19 @@ class BenchReport(Settings):
     """What was measured, on what, beside what, and what came out.
 
     ``kind``: which command wrote it ("latency", "engines", "cost", "load", ...); a kind with
-    results of its own subclasses this one. ``other_cpu_share``: CPU time that other processes used
-    during the run, as a share of the machine's; None where it cannot be told. ``settings``:
-    everything that was chosen. ``notes``: the method, and what the figures depend on beyond
-    machine and software, a line each. ``figures``: all results, each key once. ``series``: how
-    times went from round to round, where targets took turns.
+    results of its own subclasses this one. ``took_s``: the measurement with what it built, None in
+    older reports. ``other_cpu_share``: CPU time that other processes used during the run, as a
+    share of the machine's; None where it cannot be told. ``settings``: everything that was chosen.
+    ``notes``: the method, and what the figures depend on beyond machine and software, a line each.
+    ``figures``: all results, each key once. ``series``: how times went from round to round, where
+    targets took turns.
     """
 
     schema_version: Literal[2] = 2
     kind: str
     title: str
     created_utc: str
+    took_s: float | None = None
     environment: Environment
     load_average_before: LoadAverage
     load_average_after: LoadAverage

@@ -68,6 +68,7 @@ def render_page(
         sections=sections,
         machines=list(dict.fromkeys(report.environment.lines()[0] for report in reports)),
         summary=_summary(reports, flips or {}),
+        minutes=_minutes(reports),
     )
     return page + "\n"
 
@@ -88,6 +89,12 @@ def write_page(
 
 def _place(report: BenchReport) -> int:
     return _ORDER.index(report.kind) if report.kind in _ORDER else len(_ORDER)
+
+
+def _minutes(reports: Sequence[BenchReport]) -> float | None:
+    """Return how long all took together; None for a single one, or where a report does not tell."""
+    took_s = [report.took_s for report in reports if report.took_s is not None]
+    return sum(took_s) / 60 if len(took_s) == len(reports) > 1 else None
 
 
 def _summary(reports: Sequence[BenchReport], flips: Mapping[str, str]) -> Table | None:

@@ -32,9 +32,10 @@ class RoundSettings(Settings):
 
     Epochs: at least ``epochs``, each with fresh processes and its share of ``rounds``; then more
     of a case, until every target's median has an interval within ±``half_width`` of it, or
-    ``limit_s`` would be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the medians of two in
-    a row differ by at most ``warm_up_tolerance``, for at most ``warm_up_limit_s``. A turn: as many
-    runs as fit into ``turn_ms`` in the first epoch, at least one, at most ``turn_runs``.
+    ``limit_s`` would be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the
+    medians of two in a row differ by at most ``warm_up_tolerance``, for at most
+    ``warm_up_limit_s``. A turn: as many runs as fit into ``turn_ms`` in the first epoch, at least
+    one, at most ``turn_runs``.
     """
 
     epochs: PositiveInt = 5

@@ -70,6 +70,13 @@ def test_two_folders_of_suites(tmp_path: Path, capsys: pytest.CaptureFixture[str
     times, ratios = found["overall"]
     assert (times["metric"], times["agree"], times["figures"]) == ("p50", 2, 3)
     assert (ratios["metric"], ratios["agree"], ratios["figures"]) == ("speed_up", 1, 1)
-    assert "p50: 2 of 3 agree within their intervals" in capsys.readouterr().out
+    (suite, every) = found["suites"]
+    assert (suite["suite"], every["suite"]) == ("suite", "all")
+    assert suite["medians"] == [{"with_interval": 3, "narrow": 2}] * 2
+    told = capsys.readouterr().out
+    assert "suite:\n  p50: 2 of 3 agree within their intervals" in told
+    assert "p50 intervals within ±5 %: first run 2 of 3 (67 %), second 2 of 3 (67 %)" in told
+    repeatability.main([str(tmp_path / "first"), str(tmp_path / "second"), "--json"])
+    assert json.loads(capsys.readouterr().out) == found
     with pytest.raises(InputError, match="expected reports at the same places, found none"):
         repeatability.repeatability(tmp_path / "first", tmp_path / "none")

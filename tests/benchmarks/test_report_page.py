@@ -234,6 +234,16 @@ def test_with_peers_the_page_begins_with_the_summary(report: BenchReport) -> Non
     assert "1 of 400" not in page[len(summary) :]
 
 
+def test_the_page_tells_how_long_it_took(report: BenchReport) -> None:
+    first, second = (report.model_copy(update={"took_s": took_s}) for took_s in (90.0, 300.0))
+    assert "in 1.5 minutes;" in render_page([first])
+    page = render_page([first, second])
+    assert "All measurements took 6.5 minutes." in page
+    older = report.model_copy(update={"took_s": None})
+    page = render_page([first, older])
+    assert "All measurements" not in page
+
+
 def test_reports_stand_by_what_a_reader_asks_first(report: BenchReport) -> None:
     def of(kind: str) -> BenchReport:
         return report.model_copy(update={"kind": kind, "title": kind, "figures": ()})
