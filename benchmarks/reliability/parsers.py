@@ -1,7 +1,4 @@
-"""The parsers of files that strangers may have written: a result or a HemogatError, nothing else.
-
-Each target takes a file's content. An exception of any other kind is a finding.
-"""
+"""The parsers of files that strangers may have written; each takes a file's content."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +17,12 @@ import torch
 from hemogat.config import AudioConfig
 from hemogat.data.audio import decode_audio
 from hemogat.data.manifest import read_manifest
-from hemogat.errors import HemogatError
 from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, write_sums
 from hemogat.runtime.golden import check_golden
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.training.authors_checkpoint import read_checkpoint
 from hemogat.training.authors_features import read_authors_features
+from reliability.parser import Parser
 
 _RATE_HZ = 16_000
 _BLOCK_FRAMES = 65_536
@@ -34,28 +30,6 @@ _MANIFEST = (
     "id,audio,text,label,speaker,split,dialogue,turn\n"
     '1,,"well, now",sad,s1,train,d,0\n2,a.wav,"say ""it""",happy,s2,test,,\n'
 )
-
-
-@dataclass(frozen=True)
-class Parser:
-    """One parser, and valid content to begin from."""
-
-    read: Callable[[bytes], object]
-    seeds: tuple[bytes, ...] = field(repr=False)
-
-
-def parse(parser: Parser, content: bytes) -> None:
-    """Have the content parsed.
-
-    Raises:
-        AssertionError: a refusal is not one line.
-        Exception: whatever is no HemogatError: a finding.
-    """
-    try:
-        parser.read(content)
-    except HemogatError as error:
-        if "\n" in str(error):
-            raise AssertionError(f"a refusal of several lines: {error!r}") from error
 
 
 def parsers(folder: Path, bundle: Path) -> dict[str, Parser]:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reliability.mutation import mutated, mutated_json, nested
-from reliability.parsers import Parser, parse, parsers
+from reliability.parser import Parser, parse
+from reliability.parsers import parsers
 
 many = settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
