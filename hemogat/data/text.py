@@ -34,7 +34,7 @@ class TextTokenizer:
             ConfigError: ``config.max_tokens`` leaves no room beside the special tokens.
         """
         self._config = config
-        self._tokenizer, self._pad_id = _read_tokenizer(Path(tokenizer_json))
+        self._tokenizer, self._pad_id = read_tokenizer(Path(tokenizer_json))
         special_tokens = self._tokenizer.num_special_tokens_to_add(False)
         if config.max_tokens <= special_tokens:
             raise ConfigError(
@@ -121,8 +121,12 @@ def batch_tokens(
     ]
 
 
-def _read_tokenizer(path: Path) -> tuple[Tokenizer, int]:
-    """Return the tokenizer and the id of its padding token."""
+def read_tokenizer(path: Path) -> tuple[Tokenizer, int]:
+    """Return the tokenizer and the id of its padding token.
+
+    Raises:
+        BundleError: the file cannot be read, is no tokenizer or names no padding token.
+    """
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -169,7 +169,10 @@ def _write_reports(
     _write(folder / PARITY_FILE, ParityFile(reports=reports).model_dump_json(indent=1))
     card = bundle.path / _CARD
     if card.is_file():
-        title, _, rest = card.read_text(encoding="utf-8").partition("\n")
+        try:
+            title, _, rest = card.read_text(encoding="utf-8").partition("\n")
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{card}: is not UTF-8 text ({error})") from error
         note = f"**The bank was changed: {change}. Accuracy and parity below are of before.**"
         _write(folder / _CARD, f"{title}\n\n{note}\n{rest}".rstrip("\n"))
 

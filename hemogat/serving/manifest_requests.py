@@ -191,12 +191,12 @@ def _line(line: Settings) -> bytes:
 def _read_journal(path: Path, heading: _Heading) -> dict[str, _Entry]:
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # the last is cut
-    if not lines:
-        return {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    # What a crash cuts short is the last line, never the heading: it is there as the file is.
+    first, *lines = text.split("\n")[:-1] or [text]
     try:
-        fits = _Heading.model_validate_json(lines[0]) == heading
-        entries = [_Entry.model_validate_json(line) for line in lines[1:]]
+        fits = _Heading.model_validate_json(first) == heading
+        entries = [_Entry.model_validate_json(line) for line in lines]
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise InputError(

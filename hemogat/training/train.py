@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
 from hemogat.config import HeadConfig, Recipe
 from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Manifest, Split, Utterance, read_manifest
+from hemogat.data.text import read_tokenizer
 from hemogat.errors import ConfigError
 from hemogat.files import replace_synced
 from hemogat.model.pretrained import save_tokenizer
@@ -150,7 +150,8 @@ def _make_tokenizer(recipe: Recipe, corpus: Manifest, partial: PartialRun) -> in
             train_tokenizer(texts, recipe.text_encoder.scratch.vocab_size).save(str(temporary))
         replace_synced(temporary, path)
     partial.accelerator.wait_for_everyone()
-    return int(Tokenizer.from_file(str(path)).get_vocab_size())
+    tokenizer, _ = read_tokenizer(path)
+    return int(tokenizer.get_vocab_size())
 
 
 def _check_rows(recipe: Recipe, corpus: Manifest, rows: Sequence[PreparedRow]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +184,26 @@ def test_timings_are_kept_for_the_next_build(api: Any, graph: Path, config: Tens
     build_plan(graph, "fp16", config, BUCKETS)
     given = [call.args[0] for call in api.settings.create_timing_cache.call_args_list]
     assert given == [b"", b"timings", b""]
+
+
+def test_timings_are_told_to_tensorrt_alone(
+    api: Any, graph: Path, config: TensorRTConfig, tmp_path: Path
+) -> None:
+    """A pickle in their place is no object of ours: bytes, which TensorRT takes or refuses."""
+
+    class Malicious:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "attacked"),)
+
+    assert config.timing_cache is not None
+    config.timing_cache.parent.mkdir()
+    config.timing_cache.write_bytes(pickle.dumps(Malicious()))
+    given = config.timing_cache.read_bytes()
+    api.settings.set_timing_cache.side_effect = [False, True]
+    build_plan(graph, "fp16", config, BUCKETS)
+    assert [c.args[0] for c in api.settings.create_timing_cache.call_args_list] == [given, b""]
+    assert config.timing_cache.read_bytes() == b"timings"
+    assert not (tmp_path / "attacked").exists()
 
 
 def test_a_silent_fp32_plan_is_refused(api: Any, graph: Path, config: TensorRTConfig) -> None:

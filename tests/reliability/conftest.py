@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
@@ -41,6 +42,18 @@ def malicious(marker: Path) -> Malicious:
 def malicious_pickle(malicious: Malicious) -> bytes:
     """Return a pickle that makes ``marker`` when it is loaded."""
     return pickle.dumps([malicious], protocol=2)
+
+
+@pytest.fixture
+def malicious_contents(malicious: Malicious) -> list[bytes]:
+    """Return pickles in binary, in letters and in torch's archive, and what a YAML file may ask."""
+    import torch
+
+    archive = io.BytesIO()
+    torch.save({"model": malicious}, archive)
+    asked = f"!!python/object/apply:os.mkdir ['{malicious.marker}']\n"
+    pickles = (pickle.dumps([malicious], protocol=protocol) for protocol in (0, 2, 4))
+    return [*pickles, archive.getvalue(), asked.encode()]
 
 
 @pytest.fixture

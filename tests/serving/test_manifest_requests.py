@@ -120,6 +120,7 @@ def test_another_manifests_journal_is_refused(
     for content, message in (
         (json.dumps(heading) + "\n", "holds the answers of an interrupted run with another"),
         ("no journal\n", "is not a journal of predictions"),
+        ("somebody's notes, without an end of line", "is not a journal of predictions"),
     ):
         journal.write_text(content)
         with pytest.raises(InputError, match=message):
