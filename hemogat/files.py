@@ -121,6 +121,8 @@ def move_into_place(filled: Path, path: Path, *, replace_if_has: str | None = No
     check_replaceable(path, replace_if_has=replace_if_has)
     _settle(filled)
     _swap_in(filled, path.absolute())
+    if filled.exists():
+        _discard(filled)  # the old one, under a name that is no hidden one
 
 
 def remove_folder(path: Path) -> None:
@@ -177,11 +179,17 @@ def _holds(path: Path, name: str | None) -> bool:
 def _swap_in(temporary: Path, path: Path) -> None:
     if not path.exists():
         os.rename(temporary, path)
-    elif _exchange(temporary, path):
-        shutil.rmtree(temporary, ignore_errors=True)  # now the old one
-    else:
+    elif not _exchange(temporary, path):  # else ``temporary`` is the old one now
         _swap_in_two_steps(temporary, path)
     sync(path.parent)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder as :func:`remove_folder`; what cannot be removed may stay."""
+    try:
+        remove_folder(folder)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
 from hemogat.errors import InputError
-from hemogat.files import folder_written_whole, write_atomic
+from hemogat.files import folder_written_whole, move_into_place, write_atomic
 
 
 def mode(path: Path) -> int:
@@ -146,3 +147,21 @@ def test_anything_else_is_refused_before_work(tmp_path: Path, sign: str | None) 
     assert (folder / "thesis.tex").read_text() == "years of work"
     assert file.read_text() == "more of it"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_crash_while_the_old_folder_goes_leaves_none_of_it_under_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else half of an old folder would be taken for something of the user's."""
+
+    def crash(path: Path, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("filled", "place"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    monkeypatch.setattr(shutil, "rmtree", crash)
+    with pytest.raises(KeyboardInterrupt):
+        move_into_place(tmp_path / "filled", tmp_path / "place", replace_if_has="file")
+    assert [p.name for p in tmp_path.iterdir() if p.name[0] != "."] == ["place"]
+    assert (tmp_path / "place" / "file").read_text() == "filled"

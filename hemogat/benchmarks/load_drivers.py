@@ -138,9 +138,8 @@ class _Clock:
 
 
 def _status(error: HemogatError) -> str:
-    if isinstance(error, UnavailableError):
-        return "UNAVAILABLE"
-    if isinstance(error, InputError):
-        return "INVALID_ARGUMENT"
     status = getattr(error.__cause__, "status", None)  # of tritonclient's exception
-    return str(status()).removeprefix("StatusCode.") if callable(status) else "UNKNOWN"
+    told = str(status()).removeprefix("StatusCode.") if callable(status) else "UNKNOWN"
+    if isinstance(error, UnavailableError) and told != "DEADLINE_EXCEEDED":
+        return "UNAVAILABLE"
+    return "INVALID_ARGUMENT" if isinstance(error, InputError) else told

@@ -159,8 +159,9 @@ class Client:
 
         Raises:
             InputError: the server cannot use the input, or there is none; says why.
-            UnavailableError: the server cannot be reached, or stayed overloaded.
-            ServerError: the server is too slow, or failed.
+            UnavailableError: the server cannot be reached, stayed overloaded, or did not
+                answer in time.
+            ServerError: the server failed.
         """
         return self.predict_many([audio], [text])[0]
 

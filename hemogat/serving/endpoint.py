@@ -149,7 +149,7 @@ class Endpoint:
 
         Raises:
             InputError: the server refused the input.
-            UnavailableError: there is no server, or it is overloaded.
+            UnavailableError: there is no server, it is overloaded, or it did not answer in time.
             ServerError: the server failed.
         """
         exception = require("tritonclient.utils", extra="serve").InferenceServerException
@@ -166,7 +166,7 @@ class Endpoint:
                     "less at a time"
                 ) from error
             if error.status() == _TOO_LATE:
-                raise ServerError(self._too_late()) from error
+                raise UnavailableError(self._too_late()) from error
             if error.status() in _UNKNOWN_USER:
                 raise ServerError(
                     f"Triton server at {self.address}: does not let {self.user or 'us'} in; "

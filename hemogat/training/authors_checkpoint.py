@@ -88,9 +88,11 @@ def _load_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: expected a state dict, found {type(state).__name__}")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
+            # Of another key its type alone: tensors in a tuple are told in lines, and at length.
+            at = f"{key!r:.60}" if isinstance(key, str) else f"a key that is {type(key).__name__}"
             raise InputError(
-                f"{path}: expected a state dict of tensors, found {type(value).__name__} at "
-                f"{key!r:.60}; save the network's state_dict() alone"
+                f"{path}: expected a state dict of tensors, found {type(value).__name__} at {at}; "
+                f"save the network's state_dict() alone"
             )
     return _newer_names(state)
 

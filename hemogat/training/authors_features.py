@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def read_authors_features(path: Path, *, audio_dim: int, text_dim: int, labels: 
     for number, row in enumerate(rows):
         where = f"{path}: row {number}"
         if not isinstance(row, dict) or not set(_KEYS) <= set(row):
-            found = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
+            found = _keys(row) if isinstance(row, dict) else type(row).__name__
             raise InputError(f"{where}: expected a dict of {', '.join(_KEYS)}, found {found:.80}")
         texts.append(_embedding(row["text_embed"], text_dim, f"{where}: text_embed"))
         sounds.append(_embedding(row["audio_embed"], audio_dim, f"{where}: audio_embed"))
@@ -43,6 +44,12 @@ def read_authors_features(path: Path, *, audio_dim: int, text_dim: int, labels: 
     present = torch.ones(len(rows), 2, dtype=torch.bool)
     embeddings = Embeddings(torch.stack(sounds), torch.stack(texts), present)
     return Features(embeddings, torch.tensor(numbers))
+
+
+def _keys(row: Mapping[object, object]) -> str:
+    """Return the keys of a row on one line, whatever the file has made them of."""
+    names = (key if isinstance(key, str) else type(key).__name__ for key in row)
+    return " ".join(", ".join(names).split())
 
 
 def _embedding(value: object, width: int, where: str) -> Tensor:

@@ -149,6 +149,8 @@ def _settle_last_move(folder: Path, out: Path, existing: Existing) -> None:
     if not (out / ORIGIN_FILE).is_file():
         return
     if folder.is_dir() and not (folder / ORIGIN_FILE).is_file():
+        if any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
+            return  # no run: somebody else's, which will be refused
         remove_folder(folder)  # the run that stood there before and changed places with it
     if existing == "resume" and not folder.exists():
         os.rename(out, folder)  # it is compared with what is asked for, and moved again

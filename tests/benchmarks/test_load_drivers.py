@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from hemogat.benchmarks.load_drivers import closed_loop, open_loop
 from hemogat.errors import HemogatError, InputError, ServerError, UnavailableError
@@ -86,6 +87,15 @@ def test_refusals_are_counted_by_status(error: HemogatError, status: str) -> Non
 
     found = asyncio.run(open_loop(refuse, [0.0, 0.0]))
     assert [s.error for s in found.samples] == [status, status]
+
+
+def test_what_came_too_late_is_counted_as_such() -> None:
+    async def refuse(number: int) -> None:
+        status = "StatusCode.DEADLINE_EXCEEDED"
+        raise UnavailableError("late") from InferenceServerException("late", status=status)
+
+    found = asyncio.run(open_loop(refuse, [0.0]))
+    assert [s.error for s in found.samples] == ["DEADLINE_EXCEEDED"]
 
 
 def test_other_errors_are_not_swallowed() -> None:

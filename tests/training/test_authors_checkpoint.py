@@ -84,6 +84,10 @@ def without_layer(number: int) -> Callable[[State], object]:
         (with_("mlp.1.weight", lambda v: v / 0), "mlp.1.weight: holds values that are not finite"),
         (with_("mlp.1.weight", lambda v: 3), "found int at 'mlp.1.weight'"),
         (lambda state: {"model_state_dict": state}, "found dict at 'model_state_dict'"),
+        (
+            lambda state: {("a", torch.zeros(9, 9)): state},
+            "found dict at a key that is tuple; save",
+        ),
         (lambda state: list(state.values()), "expected a state dict, found list"),
         (lambda state: {}, "expected a state dict"),
         (lambda state: torch.zeros(3), "expected a state dict, found Tensor"),

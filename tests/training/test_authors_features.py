@@ -99,6 +99,7 @@ def test_a_row_that_does_not_fit_is_named(
         ({"a": 1}, "found dict"),
         ([1], "row 0: expected a dict of text_embed, audio_embed, label, found int"),
         ([{"label": 1}], "row 0: expected a dict of text_embed, audio_embed, label, found label"),
+        ([{"a\nb": 1, ("c", np.zeros((9, 9)).tobytes()): 2}], "label, found a b, tuple"),
     ],
 )
 def test_something_else_than_rows_is_refused(
@@ -107,6 +108,7 @@ def test_something_else_than_rows_is_refused(
     with pytest.raises(InputError) as caught:
         read(content)
     assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 class Malicious:

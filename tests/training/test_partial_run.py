@@ -173,13 +173,32 @@ def test_a_finished_run_that_a_crash_kept_from_its_place_is_moved_there(
     if replaces:
         before = partial if moved else out
         before.mkdir()
-        (before / (RECORD_FILE if not moved else "half")).write_text("an old run")
+        (before / RECORD_FILE).write_text("an old run")
     progress = Interrupting("", 0)
     train(tiny_recipe, tiny_manifest, out, progress, existing="resume")
     assert progress.titles == []  # nothing was made again
     assert weights(out) == weights(tiny_run)
     assert (out / RECORD_FILE).read_bytes() == (tiny_run / RECORD_FILE).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume", "restart"])
+def test_what_is_no_run_is_not_taken_for_the_one_that_changed_places(
+    origin: Origin, tiny_run: Path, tmp_path: Path, existing: Existing
+) -> None:
+    """After such a crash, too, somebody may put something of their own there."""
+    out, notes = tmp_path / "run", tmp_path / "run.partial" / "notes.txt"
+    shutil.copytree(tiny_run, out)
+    (out / ORIGIN_FILE).write_text(origin.model_dump_json())
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    with pytest.raises(InputError, match=r"run\.partial: .* holds something else; move it away"):
+        fill(out, origin, existing, "tokenizer", KeyboardInterrupt)
+    assert notes.read_text() == "mine"
+    assert weights(out).keys() == {*weights(tiny_run), ORIGIN_FILE}
+    notes.parent.rename(tmp_path / "elsewhere")
+    with partial_run(out, origin, "resume", make_accelerator(), 0) as partial:
+        assert partial.is_filled()  # the finished run is still known as such
 
 
 def test_a_refusal_before_that_leaves_nothing(origin: Origin, tmp_path: Path) -> None:
