@@ -155,7 +155,7 @@ def measure(
         "embeddings_mib": round(2 * rows * DIM * 4 / 2**20, 1),
         "states_mib": round(rows * sum(s.shape[1] for s in small.values()) * 4 / 2**20, 1),
         "clusters_looked_into": {
-            n: [scan.probes, scan.clusters] for n, scan in search.scans.items()
+            n: [scan.facts.probes, scan.facts.clusters] for n, scan in search.scans.items()
             if isinstance(scan, IVFScan)
         },
     }  # fmt: skip

@@ -91,7 +91,8 @@ class ExportConfig(Settings):
 
     ``parity``: None for the precision's own limits. ``calibration_utterances``: training
     utterances that int8 takes its scales from. ``gather``: write the ``fusion_gather`` graph too,
-    for banks that are searched outside the graph. ``allow_unjudged``: write an engine that cannot
+    for banks that are searched outside the graph; ``ivf_index``: and store the index of their
+    search ``ivf``, None: from 100,000 rows. ``allow_unjudged``: write an engine that cannot
     be compared on this machine, marked so; else it is refused. ``device``: where the gate runs the
     engine; None for the engine's own, as for :func:`hemogat.runtime.sessions.open_graph`.
     """
@@ -102,6 +103,7 @@ class ExportConfig(Settings):
     parity: ParityConfig | None = None
     calibration_utterances: PositiveInt = 128
     gather: bool = False
+    ivf_index: bool | None = None
     allow_unjudged: bool = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] | None = None
     tensorrt: TensorRTConfig = TensorRTConfig()
@@ -110,6 +112,8 @@ class ExportConfig(Settings):
     def _engine_has_it(self) -> ExportConfig:
         if (self.engine, self.precision) == ("openvino", "fp16"):
             raise ValueError("engine openvino: expected precision fp32, bf16 or int8, found fp16")
+        if self.ivf_index and not self.gather:
+            raise ValueError("ivf_index: expected gather: true with it, without which none is read")
         kind = (self.device or "auto").partition(":")[0]
         if (self.engine, kind) in (("trt", "cpu"), ("openvino", "cuda")):
             runs_on = "a GPU: auto or cuda[:n]" if self.engine == "trt" else "cpu"

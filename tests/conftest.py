@@ -186,6 +186,18 @@ def tiny_gathered_bundle(
 
 
 @pytest.fixture(scope="session")
+def tiny_indexed_bundle(
+    tiny_gathered_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the tiny bundle as ``hemogat bank index`` makes it. Tests change a copy."""
+    from hemogat.export.bank_index import add_index
+    from hemogat.runtime.bundle import Bundle
+
+    out = tmp_path_factory.mktemp("indexed") / "bundle"
+    return add_index(Bundle.open(tiny_gathered_bundle), out).path
+
+
+@pytest.fixture(scope="session")
 def tiny_backbone() -> Callable[..., Any]:
     """Return what makes a transformers model of a type, tiny and with random weights."""
     import torch

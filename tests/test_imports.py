@@ -29,6 +29,7 @@ BASE = {
     "errors",
     "export_config",
     "files",
+    "logs",
     "machine",
     "optional",
     "progress",

@@ -1,4 +1,4 @@
-"""``hemogat bank``: look into a bundle's bank, add rows to it, or keep the most useful ones."""
+"""``hemogat bank``: look into a bundle's bank, add rows, keep the most useful ones, index it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ def bank() -> None:
 @app.command()
 def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     """Show what the bank holds."""
+    from hemogat.cli.bundle_facts import index_lines
     from hemogat.runtime.bundle import Bundle
 
-    facts = _facts(Bundle.open(bundle))
+    opened = Bundle.open(bundle)
+    facts = _facts(opened)
     if as_json:
         print_json(facts)
         return
@@ -47,6 +49,7 @@ def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
             "states": size(facts["states_bytes"]),
             "searched": size(facts["tables_bytes"]),
             "search auto": facts["search_auto"] or "inside the graph",
+            "index for ivf": "\n".join(index_lines(opened)),
             "can be extended": "yes" if facts["can_be_extended"] else "no, export the run again",
             "changes": "\n".join(facts["changes"]) or "none",
         }
@@ -126,9 +129,39 @@ def prune(
     _report(opened, written, found, as_json)
 
 
+@app.command()
+def index(bundle: BundleArgument, out: OutOption, as_json: JsonOption = False) -> None:
+    """Write a bundle with a stored index of its bank, for --search ivf.
+
+    Without, the index is built whenever the bundle is loaded. What it finds is
+    measured beside an exact search.
+    """
+    from hemogat.cli.bundle_facts import index_lines
+    from hemogat.runtime.bundle import Bundle
+
+    with needs("export"):
+        from hemogat.export.bank_index import add_index
+
+    written = add_index(Bundle.open(bundle), out)
+    if as_json:
+        print_json({"bundle": str(written.path), "ivf": _index_facts(written)})
+        return
+    typer.echo(f"bundle: {written.path}")
+    for line in index_lines(written):
+        typer.echo(line)
+
+
+def _index_facts(bundle: Bundle) -> dict[str, Any] | None:
+    index = bundle.manifest.bank.ivf
+    return None if index is None else index.model_dump(mode="json")
+
+
 def _report(old: Bundle, new: Bundle, effect: dict[str, Any], as_json: bool) -> None:
     if len(new.manifest.models) < len(old.manifest.models):
         remark("TensorRT plans hold the old bank and were left out")
+    if old.manifest.bank.ivf is not None and new.manifest.bank.ivf is None:
+        remark("the stored index holds the old bank and was left out, as faiss is not installed; "
+               "make it anew with: hemogat bank index")  # fmt: skip
     rows = (old.manifest.bank.rows, new.manifest.bank.rows)
     if as_json:
         print_json({"bundle": str(new.path), "rows": rows[1], "before": rows[0], **effect})
@@ -176,6 +209,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "states_bytes": bytes_of("states_"),
         "tables_bytes": tables,
         "search_auto": search_outside(bundle, *bundle.select(), "auto"),
+        "ivf": _index_facts(bundle),
         "can_be_extended": manifest.bank.states is not None or not manifest.slots,
         "changes": list(manifest.provenance.bank_changes),
     }

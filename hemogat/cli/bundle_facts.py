@@ -1,7 +1,8 @@
-"""Sizes of what a bundle holds."""
+"""What a bundle holds, in words and sizes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,3 +19,13 @@ def folder_bytes(folder: Path) -> int:
 def model_bytes(bundle: Bundle, path: str) -> int:
     """Return the size of the model at ``path``, with the data files that lie beside it."""
     return folder_bytes((bundle.path / path).parent)
+
+
+def index_lines(bundle: Bundle) -> Iterator[str]:
+    """Say of each modality how the stored index is searched, and what is found."""
+    index = bundle.manifest.bank.ivf
+    if index is None:
+        yield "not stored, built at every load that searches by it"
+        return
+    for modality, facts in index.facts().items():
+        yield f"{modality}: {facts.in_words()}"

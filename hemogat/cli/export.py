@@ -82,6 +82,14 @@ def export(
         bool,
         typer.Option("--gather", help="Write the graph for banks searched outside it too."),
     ] = False,
+    ivf_index: Annotated[
+        bool | None,
+        typer.Option(
+            "--ivf-index/--no-ivf-index",
+            help="With --gather: store the index of --search ivf.",
+            show_default="from 100,000 bank rows",
+        ),
+    ] = None,
     calibration: Annotated[
         int | None,
         typer.Option(
@@ -111,6 +119,7 @@ def export(
         *(recipe, engine or [], precision or []),
         device=device,
         gather=gather or None,
+        ivf_index=ivf_index,
         calibration_utterances=calibration,
         allow_unjudged=allow_unjudged or None,
     )

@@ -153,6 +153,8 @@ def _tensor_lines(bundle: Bundle) -> Iterator[str]:
 
 
 def _facts(bundle: Bundle, models_bytes: list[int], total_bytes: int) -> dict[str, str]:
+    from hemogat.cli.bundle_facts import index_lines
+
     manifest = bundle.manifest
     head, graph, dims = manifest.head, manifest.graph, manifest.dims
     neighbours = f"{graph.k_audio} by audio, {graph.k_text} by text, from {manifest.bank.rows} rows"
@@ -163,6 +165,7 @@ def _facts(bundle: Bundle, models_bytes: list[int], total_bytes: int) -> dict[st
         + (", one may be missing" if manifest.accepts_missing_modality else ""),
         "embeddings": f"audio {dims.audio}, text {dims.text}",
         "neighbours": neighbours if manifest.slots else "none",
+        **({} if manifest.bank.ivf is None else {"bank index": "\n".join(index_lines(bundle))}),
         "head": f"{head.modules}, {head.num_layers} layers, hidden {head.hidden}, "
         f"{head.heads} heads",
         "text": f"at most {manifest.text.max_tokens} tokens, {manifest.text.pooling} pooling",

@@ -162,8 +162,10 @@ def _load(
     search: SearchChoice | None,
     device: str | None,
 ) -> Pipeline:
+    from hemogat.logs import show_information
     from hemogat.runtime.pipeline import Pipeline
 
+    show_information()
     return Pipeline.load(bundle, engine=engine, precision=precision, search=search, device=device)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hemogat.contract import MODALITIES, Engine, Precision
 from hemogat.errors import BundleError
+from hemogat.export.bank_index import write_index
 from hemogat.export.onnx_files import save_graph, write_bank
 from hemogat.export.packed_head import pack_head
 from hemogat.files import copy_file, folder_written_whole
@@ -32,7 +33,9 @@ from hemogat.runtime.bundle import (
     ModelFile,
     write_sums,
 )
+from hemogat.runtime.gather_session import installed_searches
 from hemogat.runtime.golden import GoldenFile, golden_cases, read_golden
+from hemogat.runtime.ivf_facts import IvfFiles
 from hemogat.runtime.parity_report import PARITY_FILE, ParityFile, read_parity
 from hemogat.runtime.pipeline import Pipeline
 
@@ -58,7 +61,8 @@ class NewBank:
 def write_with_bank(bundle: Bundle, bank: NewBank, out: Path) -> Bundle:
     """Write ``bundle`` with another bank to ``out``, whole or not at all; return it.
 
-    TensorRT plans hold the old bank and are left out. The golden cases are answered anew, by an
+    TensorRT plans hold the old bank and are left out. A stored index is made anew; without faiss
+    it is left out too. The golden cases are answered anew, by an
     fp32 engine where there is one. Parity reports stay, marked as of the bank before.
 
     Raises:
@@ -83,7 +87,7 @@ def write_with_bank(bundle: Bundle, bank: NewBank, out: Path) -> Bundle:
             if model.graph == "fusion" and folder / model.path != path:
                 _convert(path, folder / model.path, model)
         _write(folder / manifest.bank.index, bank.index.model_dump_json(indent=1))
-        changed = _manifest(manifest, models, bank)
+        changed = _manifest(manifest, models, bank, _index(manifest, folder))
         _write(folder / MANIFEST_FILE, changed.model_dump_json(indent=1))
         _write_reports(bundle, models, bank.change, folder)
         _answer_golden(bundle, Bundle(folder, changed))
@@ -101,6 +105,7 @@ def _copy_unchanged(bundle: Bundle, models: tuple[ModelFile, ...], folder: Path)
     """Copy what holds no bank: encoders, graphs without a bank, tokenizer, inputs."""
     manifest = bundle.manifest
     written = {MANIFEST_FILE, SUMS_FILE, PARITY_FILE, _CARD, manifest.golden, manifest.bank.index}
+    written |= set() if manifest.bank.ivf is None else {manifest.bank.ivf.tensors}
     for path in sorted(p for p in bundle.path.rglob("*") if p.is_file()):
         inside = path.relative_to(bundle.path)
         plan = any(part.startswith(f"{_PLANS}-") for part in inside.parts)
@@ -142,10 +147,20 @@ def _convert(onnx: Path, path: Path, model: ModelFile) -> None:
         convert(onnx, path.parent, "bf16" if model.precision == "bf16" else "fp32")
 
 
+def _index(manifest: BundleManifest, folder: Path) -> IvfFiles | None:
+    """Make the index anew for the new bank, where there was one."""
+    if manifest.bank.ivf is None or "ivf" not in installed_searches():
+        return None
+    return write_index(map_tensors(folder / manifest.bank.tensors), manifest.graph, folder)
+
+
 def _manifest(
-    manifest: BundleManifest, models: tuple[ModelFile, ...], bank: NewBank
+    manifest: BundleManifest,
+    models: tuple[ModelFile, ...],
+    bank: NewBank,
+    index: IvfFiles | None,
 ) -> BundleManifest:
-    files = manifest.bank.model_copy(update={"rows": len(bank.index.ids)})
+    files = manifest.bank.model_copy(update={"rows": len(bank.index.ids), "ivf": index})
     provenance = manifest.provenance.model_copy(
         update={
             "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),

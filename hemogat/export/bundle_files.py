@@ -10,8 +10,10 @@ from pathlib import Path
 
 import soundfile
 
+from hemogat.config import GraphConfig
 from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.data.manifest import Utterance
+from hemogat.export.bank_index import INDEX_FILE, write_wanted_index
 from hemogat.export.onnx_files import BANK_FILE
 from hemogat.export.parity import ReferenceAnswers
 from hemogat.export.targets import (
@@ -61,7 +63,8 @@ def carry_over(out: Path, folder: Path, run_hash: str, target: str) -> Bundle | 
     if earlier.manifest.provenance.run_sha256 != run_hash:
         return None
     earlier = Bundle.open(out)
-    bank = (path for path in (out / BANK_FOLDER).rglob("*") if path.name != Path(BANK_INDEX).name)
+    anew = (out / BANK_INDEX, out / INDEX_FILE)
+    bank = (path for path in (out / BANK_FOLDER).rglob("*") if path not in anew)
     for path in sorted((*_models(out), *bank)):
         inside = path.relative_to(out)
         if inside.parts[1] != target and path.is_file():
@@ -69,8 +72,18 @@ def carry_over(out: Path, folder: Path, run_hash: str, target: str) -> Bundle | 
     return earlier
 
 
-def write_bank_index(run: RunDirectory, folder: Path) -> BankFiles:
-    """Write the labels of the bank's rows; return where the bank's files are."""
+def write_bank_index(
+    run: RunDirectory,
+    graph: GraphConfig,
+    folder: Path,
+    earlier: Bundle | None,
+    *,
+    ivf: bool | None = None,
+) -> BankFiles:
+    """Write the labels of the bank's rows, and the index of a large one; return the bank's files.
+
+    ``ivf``: whether there shall be an index; None: for a large bank, and where ``earlier`` has one.
+    """
     (folder / BANK_FOLDER).mkdir(exist_ok=True)
     labels = [row.label for row in run.record.rows if row.split == "train"]
     # Opaque ids: file names of training data may hold people's names.
@@ -79,13 +92,19 @@ def write_bank_index(run: RunDirectory, folder: Path) -> BankFiles:
     write_json(folder / BANK_INDEX, index.model_dump(mode="json"))
     names = (STATES_GRAPH, GATHER_GRAPH, GATHER_INT8_GRAPH)
     states, gather, gather_int8 = (n if (folder / n).is_file() else None for n in names)
+    tensors = f"{FUSION_FOLDER}/{BANK_FILE}"
+    searched = None
+    if gather is not None:  # nothing else reads it
+        had = earlier is not None and earlier.manifest.bank.ivf is not None
+        searched = write_wanted_index(folder / tensors, graph, folder, wanted=ivf, had=had)
     return BankFiles(
         rows=len(labels),
-        tensors=f"{FUSION_FOLDER}/{BANK_FILE}",
+        tensors=tensors,
         index=BANK_INDEX,
         states=states,
         gather=gather,
         gather_int8=gather_int8,
+        ivf=searched,
     )
 
 

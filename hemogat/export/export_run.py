@@ -45,9 +45,11 @@ from hemogat.export.tensorrt_script import SCRIPT_FILE, NoPlanError
 from hemogat.export_config import ExportConfig
 from hemogat.files import folder_written_whole, write_atomic
 from hemogat.model.bank import InductiveHead, freeze_bank
+from hemogat.optional import require
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import (
     MANIFEST_FILE,
+    BankFiles,
     Bundle,
     BundleManifest,
     Dims,
@@ -111,6 +113,8 @@ def export_run(
     """
     run = RunDirectory.open(run_path)
     manifest = manifest_of(run)  # refuse before anything is computed
+    if config.ivf_index:
+        require("faiss", extra="search")
     judged = utterances_to_judge(run, manifest, inputs)
     training = manifest.split("train") if config.precision == "int8" else ()
     ranked = utterances_to_rank_on(manifest, judged.utterances) if is_accuracy_aware(config) else ()
@@ -193,7 +197,8 @@ def _fill(export: _Export, folder: Path) -> tuple[ParityReport, tuple[str, ...]]
         keep_golden(earlier, folder)
     kept = () if earlier is None else _others(earlier, export.target)
     models = (*kept, *_models(config, paths, folder))
-    manifest = _bundle_manifest(run, reference, models, run_hash, folder)
+    files = write_bank_index(run, head.graph, folder, earlier, ivf=config.ivf_index)
+    manifest = _bundle_manifest(run, reference, models, run_hash, files)
     write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
     candidate = Candidate(
         *(Bundle(folder, manifest), config, reference, rows, expected, graphs),
@@ -265,7 +270,7 @@ def _bundle_manifest(
     reference: Reference,
     models: tuple[ModelFile, ...],
     run_hash: str,
-    folder: Path,
+    bank: BankFiles,
 ) -> BundleManifest:
     recipe, stored = run.record.recipe, run.features("train").embeddings
     return BundleManifest(
@@ -276,7 +281,7 @@ def _bundle_manifest(
         graph=reference.head.graph,
         head=recipe.head,
         dims=Dims(audio=stored.audio.shape[1], text=stored.text.shape[1]),
-        bank=write_bank_index(run, folder),
+        bank=bank,
         tokenizer=None if reference.text_encoder is None else _TOKENIZER,
         golden=GOLDEN,
         models=models,

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import hashlib
 from typing import Any
 
 import numpy as np
 
 from hemogat.optional import require
+from hemogat.runtime.bank_clusters import ClusterLists, blocks, cluster, step_of
 from hemogat.runtime.bank_search import Candidates, Floats, Ints, Scan, normalise
+from hemogat.runtime.ivf_facts import IvfFacts
 
-_LEVELS = 127
-_SMALLEST = float(np.finfo(np.float32).tiny)
-_AT_ONCE = 16_384  # rows that are in memory as fp32 while codes are made
 # Candidates of an exact search: in a larger bank more rows are near. Too few cost a second scan.
 _FIRST = (32, 256)
 _ROWS_PER_CANDIDATE = 128
-_TRAINED_ON = 48  # rows per cluster
-_KMEANS = {"niter": 8, "spherical": True, "seed": 0, "min_points_per_centroid": 1}
 _RECALL = 0.995  # of the ten nearest, by which the number of clusters to look into is chosen
 _RECALL_QUERIES = 128
 _RECALL_AT = 10
@@ -39,19 +35,22 @@ class CodeScan(Scan):
         faiss = require("faiss", extra="search")
         fewest, most = _FIRST
         self.first = min(max(fewest, len(rows) // _ROWS_PER_CANDIDATE), most)
-        self._step = _step(_largest(embeddings, rows))
+        parts = (np.abs(normalise(block)).max() for _, block in blocks(embeddings, rows))
+        self._step = step_of(np.array([*parts], np.float32))
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         metric = faiss.METRIC_INNER_PRODUCT
         self._index = faiss.IndexScalarQuantizer(embeddings.shape[1], kind, metric)
         self._off = 0.0
-        for _, units, codes in _coded(embeddings, rows, self._step):
+        for _, block in blocks(embeddings, rows):
+            units = normalise(block)
+            codes = np.rint(units / self._step)
             self._index.add(codes)
             off = np.linalg.norm(units - codes * self._step, axis=1).max()
             self._off = max(self._off, float(off))
 
     def candidates(self, query: Floats, count: int) -> Candidates:
         """Score all codes."""
-        step = _step(query)
+        step = step_of(query)
         code = np.rint(query / step)
         scores, columns = self._index.search(code[None], count)
         off = float(np.linalg.norm(query - code * step)) * (1 + self._off) + self._off
@@ -61,9 +60,14 @@ class CodeScan(Scan):
 class IVFScan(Scan):
     """The codes of the clusters nearest to the query: approximate, for large banks.
 
-    ``recall``: the share of the ten nearest that is found, measured on rows of the bank, each
-    asking for the others. As many clusters (``probes`` of ``clusters``) are looked into as it takes
-    for 99.5 %.
+    As many clusters are looked into as it takes to find 99.5 % of the ten nearest, measured on rows
+    of the bank, each asking for the others; ``facts`` say how many and what is found.
+
+    Args:
+        embeddings: float32 [M, d], all bank rows
+        rows: int64 [R], ascending, those that have the modality
+        lists: these R in clusters; None: they are clustered now, which takes long
+        facts: what is known of ``lists``; None: it is measured now
 
     Raises:
         IncompleteError: faiss is not installed.
@@ -71,92 +75,104 @@ class IVFScan(Scan):
 
     first = 128
 
-    def __init__(self, embeddings: Floats, rows: Ints) -> None:
+    def __init__(
+        self,
+        embeddings: Floats,
+        rows: Ints,
+        lists: ClusterLists | None = None,
+        facts: IvfFacts | None = None,
+    ) -> None:
         faiss = require("faiss", extra="search")
-        self._step = _step(_largest(embeddings, rows))
-        dim, clusters = embeddings.shape[1], 2 ** round(math.log2(math.sqrt(len(rows))))
-        random = np.random.default_rng(0)
-        sample = random.permutation(len(rows))[: clusters * _TRAINED_ON]
-        units = normalise(embeddings[rows[np.sort(sample)]])
-        kmeans = faiss.Kmeans(dim, clusters, **_KMEANS)
-        kmeans.train(units)
+        self.lists = cluster(embeddings, rows) if lists is None else lists
+        clusters, dim = self.lists.centroids.shape
         self._centres = faiss.IndexFlatIP(dim)
-        self._centres.add(kmeans.centroids)
+        self._centres.add(self.lists.centroids)
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         metric = faiss.METRIC_INNER_PRODUCT
         index = faiss.IndexIVFScalarQuantizer(self._centres, dim, clusters, kind, metric, False)
         index.is_trained = True
         self._index: Any = index
-        self.clusters = clusters
-        for start, units, codes in _coded(embeddings, rows, self._step):
-            cluster = np.ascontiguousarray(self._centres.search(units, 1)[1][:, 0])
-            ids = np.arange(start, start + len(units), dtype=np.int64)
-            pointers = (faiss.swig_ptr(array) for array in (codes, ids, cluster))
-            self._index.add_core(len(units), *pointers)
-        queries = rows[np.sort(random.permutation(len(rows))[:_RECALL_QUERIES])]
-        self.recall = self._choose_probes(embeddings, rows, queries)
+        self.embeddings_sha256 = self._add(embeddings, rows)
+        self.facts = self._measured(embeddings, rows) if facts is None else facts
+
+    def _add(self, embeddings: Floats, rows: Ints) -> str:
+        """Add the rows' codes to their lists; return the SHA-256 of what was added."""
+        faiss = require("faiss", extra="search")
+        of_column = self.lists.cluster_of()
+        digest = hashlib.sha256()
+        for start, block in blocks(embeddings, rows):
+            digest.update(np.ascontiguousarray(block).data)
+            codes = np.rint(normalise(block) / self.lists.step)
+            ids = np.arange(start, start + len(block), dtype=np.int64)
+            there = of_column[start : start + len(block)]
+            pointers = (faiss.swig_ptr(array) for array in (codes, ids, there))
+            self._index.add_core(len(block), *pointers)
+        return digest.hexdigest()
 
     def candidates(self, query: Floats, count: int) -> Candidates:
         """Score the codes of the nearest clusters."""
-        scores, columns = self._searched(query[None], count, self.probes)
-        if columns[0, -1] < 0:  # the clusters hold fewer rows than that
-            scores, columns = self._searched(query[None], count, self.clusters)
-        there = columns[0] >= 0
-        return Candidates(columns[0][there], scores[0][there], None)
+        columns, scores = self._found(query, count, self.facts.probes)
+        return Candidates(columns, scores, None)
 
-    def _searched(self, units: Floats, count: int, probes: int) -> tuple[Floats, Ints]:
-        """Return scores and columns [B, count], -1 where the clusters hold fewer rows."""
-        near, clusters = self._centres.search(units, probes)
-        codes = np.rint(units / _step(units))
+    def _found(self, query: Floats, count: int, probes: int) -> tuple[Ints, Floats]:
+        """Return columns and scores of as many clusters, or of all where those hold too few."""
+        columns, scores = self._searched(query, count, probes)
+        if columns[-1] < 0:
+            columns, scores = self._searched(query, count, len(self.lists.centroids))
+        there = columns >= 0
+        return columns[there], scores[there]
+
+    def _searched(self, query: Floats, count: int, probes: int) -> tuple[Ints, Floats]:
+        """Return columns and scores [count], -1 where the clusters hold fewer rows."""
+        near, clusters = self._centres.search(query[None], probes)
+        codes = np.rint(query / step_of(query))[None]
         self._index.nprobe = probes
         scores, columns = self._index.search_preassigned(codes, count, clusters, near)
-        return scores, columns
+        return columns[0], scores[0]
 
-    def _choose_probes(self, embeddings: Floats, rows: Ints, queries: Ints) -> float:
-        """Look into as few clusters as give the recall; return it."""
-        units = normalise(embeddings[queries])
-        expected = _nearest(embeddings, rows, units, min(_RECALL_AT + 1, len(rows)))
-        recall, probes = 0.0, 1
-        while recall < _RECALL and probes < self.clusters:
-            probes = min(2 * probes, self.clusters)
-            found = self._searched(units, self.first, probes)[1]
-            hits = [np.isin(e, f).mean() for e, f in zip(expected, found, strict=True)]
-            recall = float(np.mean(hits))
-        self.probes = probes
-        return recall
-
-
-def _step(values: Floats) -> np.float32:
-    """Return what one step of an 8-bit code of ``values`` is worth."""
-    return np.float32(max(float(np.abs(values).max(initial=0)) / _LEVELS, _SMALLEST))
-
-
-def _largest(embeddings: Floats, rows: Ints) -> Floats:
-    """Return the largest absolute value of any dimension of the unit rows, block by block."""
-    blocks = range(0, len(rows), _AT_ONCE)
-    units = (normalise(embeddings[rows[start : start + _AT_ONCE]]) for start in blocks)
-    return np.array([np.abs(block).max() for block in units], np.float32)
+    def _measured(self, embeddings: Floats, rows: Ints) -> IvfFacts:
+        """Look into as few clusters as give the recall."""
+        asking = recall_queries(len(rows))
+        units = normalise(embeddings[rows[asking]])
+        expected = _nearest_others(embeddings, rows, asking)
+        count, clusters = min(self.first, len(rows)), len(self.lists.centroids)
+        recall, probes = 0.0, 0
+        while recall < _RECALL and probes < clusters:
+            probes = min(max(1, 2 * probes), clusters)
+            found = (self._found(query, count, probes)[0] for query in units)
+            recall = float(np.mean([np.isin(e, f) for e, f in zip(expected, found, strict=True)]))
+        return IvfFacts(
+            rows=len(rows),
+            clusters=clusters,
+            probes=probes,
+            recall=recall,
+            recall_at=expected.shape[1],
+            queries=len(asking),
+            embeddings_sha256=self.embeddings_sha256,
+        )
 
 
-def _coded(
-    embeddings: Floats, rows: Ints, step: np.float32
-) -> Iterator[tuple[int, Floats, Floats]]:
-    """Give, block by block, the first column, the unit rows and their codes as whole floats."""
-    for start in range(0, len(rows), _AT_ONCE):
-        units = normalise(embeddings[rows[start : start + _AT_ONCE]])
-        yield start, units, np.rint(units / step)
+def recall_queries(rows: int) -> Ints:
+    """Return the columns that ask for the others when recall is measured."""
+    return np.sort(np.random.default_rng(1).permutation(rows)[:_RECALL_QUERIES])
 
 
-def _nearest(embeddings: Floats, rows: Ints, units: Floats, count: int) -> Ints:
-    """Return the columns [Q, count] nearest to ``units`` [Q, d], among all, in fp32."""
-    scores = np.full((len(units), 0), 0, np.float32)
-    columns = np.empty((len(units), 0), np.int64)
-    for start in range(0, len(rows), _AT_ONCE):
-        block = normalise(embeddings[rows[start : start + _AT_ONCE]])
-        scores = np.concatenate([scores, units @ block.T], axis=1)
+def _nearest_others(embeddings: Floats, rows: Ints, asking: Ints) -> Ints:
+    """Return the columns nearest to those ``asking``, among all others, in fp32.
+
+    A bank of one row has itself.
+    """
+    units = normalise(embeddings[rows[asking]])
+    count = max(min(_RECALL_AT, len(rows) - 1), 1)
+    scores = np.empty((len(asking), 0), np.float32)
+    columns = np.empty((len(asking), 0), np.int64)
+    for start, block in blocks(embeddings, rows):
         here = np.arange(start, start + len(block))
-        columns = np.concatenate([columns, np.broadcast_to(here, (len(units), len(here)))], axis=1)
-        best = np.argsort(-scores, axis=1)[:, :count]
+        near = units @ normalise(block).T
+        near[here == asking[:, None]] = -np.inf
+        scores = np.concatenate([scores, near], axis=1)
+        columns = np.concatenate([columns, np.broadcast_to(here, near.shape)], axis=1)
+        best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
         scores = np.take_along_axis(scores, best, axis=1)
         columns = np.take_along_axis(columns, best, axis=1)
     return columns

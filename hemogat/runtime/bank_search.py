@@ -8,10 +8,10 @@ outside the candidates might still belong to the answer, and then looks at more.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from hemogat.config import GraphConfig
 from hemogat.contract import MODALITIES, SearchMode
 from hemogat.errors import ConfigError
 from hemogat.runtime.bank_tensors import Tensors
+
+if TYPE_CHECKING:
+    from hemogat.runtime.stored_index import StoredIndex
 
 # Where the bank's size decides. A smaller one is read as fast inside the graph, and waking a thread
 # takes longer than a scan of its rows.
@@ -146,13 +149,21 @@ class BankSearch:
         graph: the neighbours that the head reads
         mode: ``exact``: fp32 against all rows; ``int8``: the same answer from 8-bit codes, faster;
             ``ivf``: approximate, for large banks
+        index: the index of ``ivf``, by modality, as it was stored; what is not given is built
 
     Raises:
         ConfigError: the bank has fewer rows than neighbours are asked for.
         IncompleteError: int8 or ivf without the extra ``search``.
     """
 
-    def __init__(self, tensors: Tensors, graph: GraphConfig, *, mode: SearchMode) -> None:
+    def __init__(
+        self,
+        tensors: Tensors,
+        graph: GraphConfig,
+        *,
+        mode: SearchMode,
+        index: Mapping[str, StoredIndex] | None = None,
+    ) -> None:
         self._searches: list[ModalitySearch | None] = []
         self.scans: dict[str, Scan] = {}
         self._k = (graph.k_audio, graph.k_text)
@@ -165,7 +176,7 @@ class BankSearch:
             if not k:
                 self._searches.append(None)
                 continue
-            scan = _scan(tensors, modality, rows, mode)
+            scan = _scan(tensors, modality, rows, mode, (index or {}).get(modality))
             self.scans[modality] = scan
             self._searches.append(ModalitySearch(tensors[modality], rows, scan, k))
         self._large = max(len(tensors[f"{m}_rows"]) for m in MODALITIES) >= INSIDE_BELOW_ROWS
@@ -186,13 +197,16 @@ class BankSearch:
         return rows, cosines
 
 
-def _scan(tensors: Tensors, modality: str, rows: Ints, mode: SearchMode) -> Scan:
+def _scan(
+    tensors: Tensors, modality: str, rows: Ints, mode: SearchMode, stored: StoredIndex | None
+) -> Scan:
     if mode == "exact":
         return ExactScan(tensors[f"{modality}_table"])
     from hemogat.runtime.bank_codes import CodeScan, IVFScan
 
-    scan = IVFScan if mode == "ivf" else CodeScan
-    return scan(tensors[modality], rows)
+    if mode == "ivf":
+        return IVFScan(tensors[modality], rows, *(stored or ()))
+    return CodeScan(tensors[modality], rows)
 
 
 def union(

@@ -10,10 +10,10 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import pydantic_core
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from hemogat.config import (
     AudioConfig,
@@ -37,17 +37,15 @@ from hemogat.contract import Engine as Engine  # named again: part of this modul
 from hemogat.contract import Precision as Precision
 from hemogat.errors import BundleError
 from hemogat.runtime.bundle_sums import SUMS_FILE as SUMS_FILE
-from hemogat.runtime.bundle_sums import inside, verify_files
+from hemogat.runtime.bundle_sums import InnerPath, verify_files
 from hemogat.runtime.bundle_sums import sha256_of as sha256_of
 from hemogat.runtime.bundle_sums import write_sums as write_sums
+from hemogat.runtime.ivf_facts import IvfFiles
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.json"
 
 GraphName = Literal["audio_encoder", "text_encoder", "fusion"]
-
-
-InnerPath = Annotated[str, AfterValidator(inside)]
 
 
 class Dims(Settings):
@@ -75,6 +73,7 @@ class BankFiles(Settings):
     states: InnerPath | None = None  # graph bank_states, ONNX; none for a head without neighbours
     gather: InnerPath | None = None  # graph fusion_gather, ONNX, where it was asked for
     gather_int8: InnerPath | None = None  # the same with int8 weights, for openvino-int8
+    ivf: IvfFiles | None = None  # the index of a large bank; without, it is built at every load
 
 
 class Provenance(Settings):
@@ -288,6 +287,7 @@ def _read_manifest(folder: Path) -> BundleManifest:
 def _referenced(manifest: BundleManifest) -> tuple[str, ...]:
     bank = manifest.bank
     models = (model.path for model in manifest.models)
-    maybe = (bank.states, bank.gather, bank.gather_int8, manifest.tokenizer)
+    index = None if bank.ivf is None else bank.ivf.tensors
+    maybe = (bank.states, bank.gather, bank.gather_int8, index, manifest.tokenizer)
     there = (path for path in maybe if path is not None)
     return (*models, bank.tensors, bank.index, *there, manifest.golden)

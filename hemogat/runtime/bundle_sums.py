@@ -9,6 +9,9 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from hemogat.errors import BundleError
 
@@ -29,6 +32,9 @@ def inside(path: str) -> str:
     if unsafe or not path.isprintable():
         raise ValueError(f"must be a relative path inside its folder, found {path!r}")
     return path
+
+
+InnerPath = Annotated[str, AfterValidator(inside)]
 
 
 def sha256_of(path: Path) -> str:

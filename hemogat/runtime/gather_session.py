@@ -19,6 +19,7 @@ from hemogat.runtime.bank_tensors import map_tensors
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.engine_session import Arrays, EngineSession
 from hemogat.runtime.sessions import open_graph, open_session
+from hemogat.runtime.stored_index import check_index, read_index
 
 _OUTPUTS = ("logits", "probabilities", "neighbours", "similarities", "attention")
 
@@ -30,7 +31,7 @@ class GatherSession:
     scans. ``device`` is the graph's; the search runs on the CPU.
 
     Raises:
-        BundleError: the bundle was exported without ``fusion_gather``.
+        BundleError: the bundle was exported without ``fusion_gather``, or its index does not fit.
         ConfigError, IncompleteError: as :class:`hemogat.runtime.bank_search.BankSearch`.
     """
 
@@ -46,7 +47,11 @@ class GatherSession:
     ) -> None:
         gather = bundle.gather_path(engine, precision)
         self._tensors = map_tensors(bundle.path / bundle.manifest.bank.tensors)
-        self.search = BankSearch(self._tensors, bundle.manifest.graph, mode=mode)
+        files, graph = bundle.manifest.bank, bundle.manifest.graph
+        stored = files.ivf if mode == "ivf" else None
+        index = read_index(bundle.path, stored, graph, self._tensors)
+        self.search = BankSearch(self._tensors, graph, mode=mode, index=index)
+        check_index(bundle, self.search.scans)
         self._graph = open_graph(str(gather), engine, threads=threads, device=device)
         self._layers = range(bundle.manifest.head.num_layers)
         self.inputs = self._graph.inputs[:3]

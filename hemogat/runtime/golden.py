@@ -14,7 +14,8 @@ from pydantic import Field
 
 from hemogat.config import PositiveFloat, Settings
 from hemogat.errors import BundleError, ParityError
-from hemogat.runtime.bundle import Bundle, InnerPath
+from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.bundle_sums import InnerPath
 from hemogat.runtime.pipeline import Pipeline
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hemogat.contract import ENTRY_MODEL, STREAM_MODEL
+from hemogat.logs import show_information
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.sessions import Arrays
 from hemogat.serving.inner_token import inner_token
@@ -26,6 +27,7 @@ class EngineHost:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the graph's engine session."""
+        show_information()  # in the server's log
         config = json.loads(args["model_config"])
         parameters = EngineParameters.from_model_config(config)
         instances = sum(group["count"] for group in config["instance_group"])

@@ -83,8 +83,8 @@ def test_clusters_are_found_and_recall_is_measured() -> None:
     assert hits >= 0.97
     scan = search.scans["audio"]
     assert isinstance(scan, IVFScan)
-    assert scan.recall >= 0.99
-    assert scan.probes < scan.clusters
+    assert scan.facts.recall >= 0.99
+    assert scan.facts.probes < scan.facts.clusters
 
 
 def test_too_small_a_bank_is_refused() -> None:
