@@ -36,6 +36,17 @@ def test_the_index_and_its_recall_are_shown(tiny_gathered_bundle: Path, tmp_path
     assert again == {"bundle": str(tmp_path / "again"), "ivf": expected}
 
 
+def test_a_load_tells_what_the_search_finds(tiny_indexed_bundle: Path) -> None:
+    case = next((tiny_indexed_bundle / "golden").glob("*.wav"))
+    arguments = ["predict", str(tiny_indexed_bundle), str(case), "--text", "no", "--json"]
+    result = CliRunner().invoke(app, [*arguments, "--search", "ivf"])
+    assert result.exit_code == 0, result.output
+    assert "search ivf by audio, index stored: " in result.stderr
+    assert "search ivf by text, index stored: " in result.stderr
+    json.loads(result.stdout)  # nothing else is there
+    assert "ivf" not in CliRunner().invoke(app, arguments).stderr
+
+
 def test_an_index_that_is_left_out_is_told_of(
     tiny_indexed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
