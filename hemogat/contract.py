@@ -13,7 +13,9 @@ from typing import Literal
 
 Modality = Literal["audio", "text"]
 Engine = Literal["onnx", "openvino", "trt"]  # what executes a graph in process
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+# int8-bf16: int8 products, and convolutions, which are not quantised, in bf16.
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-bf16"]
+INT8_PRECISIONS: tuple[Precision, ...] = ("int8", "int8-bf16")
 SearchMode = Literal["exact", "int8", "ivf"]  # how a bank outside the fusion graph is searched
 SearchChoice = Literal["auto", "exact", "int8", "ivf"]  # auto: by the bank's size
 MODALITIES: tuple[Modality, ...] = ("audio", "text")

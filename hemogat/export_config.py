@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, model_validator
 
 from hemogat.config import PositiveFloat, PositiveInt, Settings
-from hemogat.contract import Engine, Precision
+from hemogat.contract import INT8_PRECISIONS, Engine, Precision
 
 _BF16_FROM_OPSET = 22  # earlier ONNX has no bf16 convolution
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,6 +45,7 @@ _LIMITS: dict[Precision, ParityConfig] = {
     "fp16": _HALF,
     "bf16": _HALF,
     "int8": _INT8,
+    "int8-bf16": _HALF,
 }
 
 
@@ -110,8 +111,10 @@ class ExportConfig(Settings):
 
     @model_validator(mode="after")
     def _engine_has_it(self) -> ExportConfig:
-        if (self.engine, self.precision) == ("openvino", "fp16"):
-            raise ValueError("engine openvino: expected precision fp32, bf16 or int8, found fp16")
+        lacked = "fp16" if self.engine == "openvino" else "int8-bf16"
+        if self.precision == lacked:
+            has = ", ".join(p for p in get_args(Precision) if p != lacked)
+            raise ValueError(f"engine {self.engine}: expected precision {has}, found {lacked}")
         if self.ivf_index and not self.gather:
             raise ValueError("ivf_index: expected gather: true with it, without which none is read")
         kind = (self.device or "auto").partition(":")[0]
@@ -129,6 +132,11 @@ class ExportConfig(Settings):
         if self.parity is not None:
             return self.parity
         return _LIMITS[self.precision]
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether products are quantised, with scales that are calibrated."""
+        return self.precision in INT8_PRECISIONS
 
     @property
     def onnx_opset(self) -> int:

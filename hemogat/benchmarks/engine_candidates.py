@@ -21,9 +21,10 @@ from hemogat.benchmarks.targets import GraphsTarget, HeadShape, PresetTarget
 from hemogat.contract import Engine, Precision
 from hemogat.errors import IncompleteError
 from hemogat.export.onnx_graphs import export_fusion
-from hemogat.export.openvino_ir import compress_weights, convert
+from hemogat.export.openvino_ir import IrPrecision, compress_weights, convert, save_ir
 from hemogat.export.packed_head import pack_head
 from hemogat.export.quantisation import quantise
+from hemogat.optional import require
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import GraphName
 
@@ -79,7 +80,8 @@ def write_engines(
     place = folder / "onnx-int8"
     encoders = {g: quantise(onnx[g], place / g, calibration[g]) for g in _ENCODERS}
     yield "onnx", "int8", encoders | {"fusion": pack_head(onnx["fusion"], place / "fusion")}
-    for precision in ("fp32", "bf16", "int8"):
+    precisions: tuple[IrPrecision, ...] = ("fp32", "bf16", "int8")
+    for precision in precisions:
         place = folder / f"openvino-{precision}"
         written = {g: convert(onnx[g], place / g, precision, calibration[g]) for g in _ENCODERS}
         if precision == "int8":
@@ -87,6 +89,14 @@ def write_engines(
         else:
             written["fusion"] = convert(onnx["fusion"], place / "fusion", precision)
         yield "openvino", precision, written
+    yield "openvino", "int8-bf16", written | _marked_for_bf16(written, folder)
+
+
+def _marked_for_bf16(int8: Paths, folder: Path) -> dict[GraphName, Path]:
+    """Write the encoders of openvino-int8 for openvino-int8-bf16, without quantising them again."""
+    core = require("openvino", extra="openvino").Core()
+    place = folder / "openvino-int8-bf16"
+    return {g: save_ir(core.read_model(int8[g]), place / g, "int8-bf16") for g in _ENCODERS}
 
 
 def _entry(engine: Engine, precision: Precision, paths: Paths, shape: HeadShape) -> Entry:
@@ -96,15 +106,16 @@ def _entry(engine: Engine, precision: Precision, paths: Paths, shape: HeadShape)
 
 
 def _larger_bank(shape: HeadShape, folder: Path) -> list[Entry]:
-    """Write the fusion graph alone with a larger bank; its ratios are to ONNX Runtime's."""
+    """Write the fusion graph alone with a larger bank; its ratios are to ONNX Runtime's in fp32."""
     head, bank = build_head_of(shape)
     onnx = export_fusion(head, bank, shape.graph, folder / "onnx", OPSET)
     del head, bank
-    paths: dict[Engine, Path] = {
-        "onnx": onnx,
-        "openvino": convert(onnx, folder / "openvino", "fp32"),
-    }
+    graphs: list[tuple[Engine, Precision, Path]] = [
+        ("onnx", "fp32", onnx),
+        ("onnx", "int8", pack_head(onnx, folder / "onnx-int8")),
+        ("openvino", "fp32", convert(onnx, folder / "openvino", "fp32")),
+    ]
     return [
-        _entry(engine, "fp32", {"fusion": path}, shape)._replace(group=f"bank {shape.bank_rows}")
-        for engine, path in paths.items()
+        _entry(engine, precision, {"fusion": path}, shape)._replace(group=f"bank {shape.bank_rows}")
+        for engine, precision, path in graphs
     ]

@@ -19,6 +19,7 @@ from hemogat.benchmarks.targets import Case, GraphsTarget, ReferenceTarget, Targ
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.config import PositiveInt, Settings
+from hemogat.contract import INT8_PRECISIONS
 from hemogat.errors import ConfigError, IncompleteError
 from hemogat.progress import Progress, Stage
 
@@ -144,7 +145,8 @@ class _Run:
         self._slots = [(entry, threads) for entry in entries for threads in settings.threads]
         if settings.device == "cpu":
             precisions = [getattr(entry.target, "precision", "") for entry in entries]
-            target = ReferenceTarget(int8=settings.int8 or "int8" in precisions)
+            int8 = settings.int8 or any(p in precisions for p in INT8_PRECISIONS)
+            target = ReferenceTarget(int8=int8)
             reference = Entry(REFERENCE, target)
             self._slots += [(reference, threads) for threads in settings.threads]
         self._measured: dict[int, Measured] = {}

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hemogat.contract import MODALITIES, Engine, Precision
+from hemogat.contract import INT8_PRECISIONS, MODALITIES, Engine, Precision
 from hemogat.errors import BundleError
 from hemogat.export.bank_index import write_index
 from hemogat.export.onnx_files import save_graph, write_bank
@@ -141,7 +141,7 @@ def _convert(onnx: Path, path: Path, model: ModelFile) -> None:
 
     if model.engine == "onnx":
         pack_head(onnx, path.parent)
-    elif model.precision == "int8":
+    elif model.precision in INT8_PRECISIONS:
         compress_weights(onnx, path.parent)
     else:
         convert(onnx, path.parent, "bf16" if model.precision == "bf16" else "fp32")

@@ -116,7 +116,7 @@ def export_run(
     if config.ivf_index:
         require("faiss", extra="search")
     judged = utterances_to_judge(run, manifest, inputs)
-    training = manifest.split("train") if config.precision == "int8" else ()
+    training = manifest.split("train") if config.is_int8 else ()
     ranked = utterances_to_rank_on(manifest, judged.utterances) if is_accuracy_aware(config) else ()
     check_audio((*judged.utterances, *training, *ranked))
     export = _Export(run, out, config, progress or Progress(), judged, training, ranked)

@@ -16,19 +16,27 @@ import onnx
 from numpy.typing import NDArray
 from onnx.inliner import inline_local_functions
 
+from hemogat.contract import INT8_PRECISIONS
 from hemogat.errors import InputError
 from hemogat.optional import require
 from hemogat.runtime.engine_session import Arrays
 from hemogat.runtime.openvino_session import PRECISION_KEY
 
 IR_FILE = "model.xml"
-IrPrecision = Literal["fp32", "bf16", "int8"]
+Int8 = Literal["int8", "int8-bf16"]
+IrPrecision = Literal["fp32", "bf16", Int8]
 Feeds = Sequence[Mapping[str, NDArray[Any]]]
 # Whether each utterance is decided as by the reference, given what runs the candidate graph.
 Judge = Callable[[Callable[[Arrays], Arrays]], Sequence[bool]]
 # Left as they are, as for ONNX: one scale for all frames leaves quiet ones of a feature extractor a
 # few steps, and decisions from audio alone flip.
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
+# OpenVINO 2026.4 runs convolutions of groups of 16 channels 100 times as slowly in bf16 as in fp32,
+# and those of groups of one channel never end.
+_BF16_GROUP_CHANNELS = 32
+_KEEPS_FP32 = (
+    "precise_0"  # OpenVINO's mark for an operation that is not cast; 2026.4 stores another name
+)
 # What turns a stored int8 constant into float.
 _DEQUANTISING = ("Convert", "Subtract", "Multiply")
 
@@ -38,7 +46,9 @@ def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: 
 
     Float weights are stored as fp32. bf16 is a mark in the IR that the session obeys (OpenVINO
     casts at load). int8 has static scales from ``calibration``, so that an answer never depends on
-    its batch; the similarity search stays fp32, so that it finds the same neighbours.
+    its batch; the similarity search stays fp32, so that it finds the same neighbours. int8-bf16 is
+    int8 with a mark for bf16 in a graph that has convolutions: these take a third of an audio
+    encoder's time in fp32, and nothing else that is left in float takes long.
 
     Args:
         onnx_path: the graph, external data beside it.
@@ -51,11 +61,11 @@ def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: 
         IncompleteError: openvino or nncf is not installed.
     """
     model = _read(onnx_path)
-    if precision == "int8":
+    if precision in INT8_PRECISIONS:
         nncf, settings = _quantisation(model, calibration)
         with _quiet():
             model = nncf.quantize(model, **settings)
-    return _save(model, folder, precision)
+    return save_ir(model, folder, precision)
 
 
 def compress_weights(onnx_path: Path, folder: Path) -> Path:
@@ -77,7 +87,7 @@ def compress_weights(onnx_path: Path, folder: Path) -> Path:
     with _quiet():
         mode = nncf.CompressWeightsMode.INT8_SYM
         model = nncf.compress_weights(model, mode=mode, **_leaving_out(nncf, _search_layers(model)))
-    return _save(model, folder, "int8")
+    return save_ir(model, folder, "int8")
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,13 @@ class AccuracyAware:
 
 
 def quantise_accuracy_aware(
-    onnx_path: Path, folder: Path, calibration: Feeds, judge: Judge, *, max_flip_rate: float
+    onnx_path: Path,
+    folder: Path,
+    calibration: Feeds,
+    judge: Judge,
+    *,
+    max_flip_rate: float,
+    precision: Int8 = "int8",
 ) -> AccuracyAware:
     """Convert to int8 and put layers back to float until few enough decisions flip.
 
@@ -102,6 +118,7 @@ def quantise_accuracy_aware(
         calibration: as for :func:`convert`; the ranking runs on the same inputs.
         judge: called with candidates; says of each utterance whether its decision is kept.
         max_flip_rate: share of the decisions that may flip.
+        precision: as for :func:`convert`; candidates are asked with fp32 for what is not int8.
 
     Raises:
         InputError: there are no calibration inputs.
@@ -129,7 +146,25 @@ def quantise_accuracy_aware(
             **settings,
         )
     restored = sorted(quantised_layers(full) - quantised_layers(aware))
-    return AccuracyAware(_save(aware, folder, "int8"), tuple(restored))
+    return AccuracyAware(save_ir(aware, folder, precision), tuple(restored))
+
+
+def save_ir(model: Any, folder: Path, precision: IrPrecision) -> Path:
+    """Write a model of OpenVINO's, marked for what its floats are computed in; return the path.
+
+    Args:
+        model: products already quantised for either int8.
+        folder: as for :func:`convert`.
+        precision: bf16 marks every graph, int8-bf16 one that has convolutions.
+    """
+    openvino = require("openvino", extra="openvino")
+    folder.mkdir(parents=True, exist_ok=True)
+    half = precision == "bf16" or (precision == "int8-bf16" and _has_convolutions(model))
+    if half:
+        _keep_narrow_groups(model)
+    model.set_rt_info("bf16" if half else "f32", list(PRECISION_KEY))
+    openvino.save_model(model, folder / IR_FILE, compress_to_fp16=False)
+    return folder / IR_FILE
 
 
 def quantised_layers(model: Any) -> set[str]:
@@ -186,12 +221,18 @@ def _break_ties_by_index(model: Any) -> None:
             old.replace(new)
 
 
-def _save(model: Any, folder: Path, precision: IrPrecision) -> Path:
-    openvino = require("openvino", extra="openvino")
-    folder.mkdir(parents=True, exist_ok=True)
-    model.set_rt_info("bf16" if precision == "bf16" else "f32", list(PRECISION_KEY))
-    openvino.save_model(model, folder / IR_FILE, compress_to_fp16=False)
-    return folder / IR_FILE
+def _keep_narrow_groups(model: Any) -> None:
+    """Mark convolutions of narrow groups to stay in fp32."""
+    for node in model.get_ops():
+        if node.get_type_name() != "GroupConvolution":
+            continue
+        channels = node.input_value(1).get_partial_shape()[2]  # (groups, out, in, ...)
+        if channels.get_length() < _BF16_GROUP_CHANNELS:
+            node.get_rt_info()[_KEEPS_FP32] = ""
+
+
+def _has_convolutions(model: Any) -> bool:
+    return any(node.get_type_name() in _CONVOLUTIONS for node in model.get_ops())
 
 
 def _quantisation(model: Any, calibration: Feeds) -> tuple[Any, dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from hemogat.config import GraphConfig
-from hemogat.contract import Engine, Precision
+from hemogat.contract import INT8_PRECISIONS, Engine, Precision
 from hemogat.export.accuracy_aware import Judge, Run
 from hemogat.export.calibration import Feeds
 from hemogat.export.gathered_graphs import export_bank_states, export_fusion_gather
@@ -95,7 +95,7 @@ def write_models(source: Source, config: ExportConfig, folder: Path, progress: P
         exported = _export(source, config, {g: Path(scratch) / g for g in places}, progress)
         if not (folder / FUSION_FOLDER).is_dir():
             shutil.copytree(exported["fusion"].parent, folder / FUSION_FOLDER)
-        calibration = source.calibration() if config.precision == "int8" else {}
+        calibration = source.calibration() if config.is_int8 else {}
         judges = source.judges() if is_accuracy_aware(config) else {}
         models = Models({}, {})
         with progress.stage(f"Convert to {name}", len(places)) as stage:
@@ -129,7 +129,7 @@ def _counting(judge: Judge, stage: Stage, name: str) -> Judge:
 def write_bank_graphs(source: Source, config: ExportConfig, folder: Path) -> None:
     """Write the graphs without a bank inside, which a bundle has once for all engines.
 
-    ``fusion_gather`` with int8 weights goes with openvino-int8, where that is exported.
+    ``fusion_gather`` with int8 weights goes with OpenVINO in int8, where that is exported.
 
     What is there already, from an earlier export of the same run, stays.
     """
@@ -140,7 +140,7 @@ def write_bank_graphs(source: Source, config: ExportConfig, folder: Path) -> Non
         export_bank_states(*what, (folder / STATES_GRAPH).parent, config.opset)
     if config.gather and not (folder / GATHER_GRAPH).is_file():
         export_fusion_gather(*what, (folder / GATHER_GRAPH).parent, config.opset)
-    if (config.engine, config.precision) == ("openvino", "int8"):
+    if config.engine == "openvino" and config.is_int8:
         gather, place = folder / GATHER_GRAPH, folder / GATHER_INT8_GRAPH
         if gather.is_file() and not place.is_file():
             compress_weights(gather, place.parent)
@@ -229,14 +229,14 @@ def _to_openvino(
     graph: GraphName, path: Path, place: Path, precision: Precision, feeds: tuple[Feeds, ...]
 ) -> Path:
     assert precision != "fp16"  # the configuration refuses it
-    if graph == "fusion" and precision == "int8":
+    if graph == "fusion" and precision in INT8_PRECISIONS:
         return compress_weights(path, place)
     return convert(path, place, precision, feeds)
 
 
 def is_accuracy_aware(config: ExportConfig) -> bool:
     """Whether layers that flip decisions are put back to float."""
-    return (config.engine, config.precision) == ("openvino", "int8")
+    return config.engine == "openvino" and config.is_int8
 
 
 def _put_back(
@@ -245,5 +245,8 @@ def _put_back(
     """Quantise for OpenVINO; layers that flip decisions are put back to float, and named."""
     # Half of what the gate allows: both encoders may flip decisions, and not the same ones.
     allowed = config.limits.max_flip_rate / 2
-    aware = quantise_accuracy_aware(path, place, feeds, judge, max_flip_rate=allowed)
+    assert config.precision in ("int8", "int8-bf16")
+    aware = quantise_accuracy_aware(
+        path, place, feeds, judge, max_flip_rate=allowed, precision=config.precision
+    )
     return aware.path, aware.restored

@@ -27,6 +27,7 @@ from hemogat.config import (
 )
 from hemogat.contract import (
     AUDIO_ENCODER,
+    INT8_PRECISIONS,
     TEXT_ENCODER,
     GraphSpec,
     Modality,
@@ -72,7 +73,7 @@ class BankFiles(Settings):
     index: InnerPath  # labels and opaque ids, JSON
     states: InnerPath | None = None  # graph bank_states, ONNX; none for a head without neighbours
     gather: InnerPath | None = None  # graph fusion_gather, ONNX, where it was asked for
-    gather_int8: InnerPath | None = None  # the same with int8 weights, for openvino-int8
+    gather_int8: InnerPath | None = None  # the same with int8 weights, for OpenVINO in int8
     ivf: IvfFiles | None = None  # the index of a large bank; without, it is built at every load
 
 
@@ -215,7 +216,7 @@ class Bundle:
             BundleError: the bundle was exported without it.
         """
         bank = self.manifest.bank
-        if (engine, precision) == ("openvino", "int8") and bank.gather_int8 is not None:
+        if engine == "openvino" and precision in INT8_PRECISIONS and bank.gather_int8 is not None:
             return self.path / bank.gather_int8
         if bank.gather is None:
             raise BundleError(

@@ -20,7 +20,7 @@ from hemogat.export.openvino_ir import (
 from hemogat.runtime.bundle import Bundle, GraphName
 from hemogat.runtime.engine_session import Arrays
 from hemogat.runtime.onnx_session import OnnxSession
-from hemogat.runtime.openvino_session import OpenVINOSession
+from hemogat.runtime.openvino_session import PRECISION_KEY, OpenVINOSession
 
 Run = Callable[[Arrays], Arrays]
 GRAPHS: tuple[GraphName, ...] = ("audio_encoder", "text_encoder", "fusion")
@@ -105,6 +105,41 @@ def test_bf16_runs_where_the_processor_has_it_and_nowhere_else(
     else:
         with pytest.raises(IncompleteError, match="is for bf16, which this CPU does not have"):
             OpenVINOSession(path)
+
+
+def test_narrow_groups_of_channels_are_not_cast_to_bf16(
+    onnx_paths: dict[GraphName, Path], tmp_path: Path
+) -> None:
+    """Elsewhere this graph would run forever: its groups have one channel."""
+    path = convert(onnx_paths["audio_encoder"], tmp_path, "bf16")
+    kept = {
+        node.get_friendly_name()
+        for node in openvino.Core().read_model(path).get_ops()
+        if not {"precise_0", "DisablePrecisionConversion_0"}.isdisjoint(node.get_rt_info().keys())
+    }
+    assert len(kept) == 1
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+    given = feeds("audio_encoder", 3)
+    found = OpenVINOSession(str(path)).run(given)["audio_embedding"]
+    expected = OnnxSession(str(onnx_paths["audio_encoder"])).run(given)["audio_embedding"]
+    assert 0 < np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_int8_with_bf16_is_marked_where_there_are_convolutions(
+    onnx_paths: dict[GraphName, Path], int8_encoder: str, tmp_path: Path
+) -> None:
+    read = openvino.Core().read_model
+    marks: dict[str, str] = {}
+    for graph in GRAPHS[:2]:
+        calibration = [feeds(graph, 1, seed) for seed in range(4)]
+        path = convert(onnx_paths[graph], tmp_path / graph, "int8-bf16", calibration)
+        model = read(path)
+        assert quantised_layers(model)
+        marks[graph] = model.get_rt_info(list(PRECISION_KEY)).value
+    assert marks == {"audio_encoder": "bf16", "text_encoder": "f32"}
+    text = read(tmp_path / "text_encoder" / "model.xml")
+    assert quantised_layers(text) == quantised_layers(read(int8_encoder))
 
 
 def test_int8_is_near_and_the_same_in_every_batch(

@@ -37,7 +37,7 @@ def config_of(recipe: str) -> ExportConfig:
 
 
 def test_recipes_name_the_targets_and_hold_the_default_limits() -> None:
-    assert len(RECIPES) == 10
+    assert len(RECIPES) == 11
     for recipe in RECIPES:
         config = load_settings(ExportConfig, FOLDER / f"{recipe}.yaml")
         engine = {"trt": "tensorrt"}.get(config.engine, config.engine)
@@ -89,7 +89,7 @@ def test_a_recipe_adds_its_engine_to_a_bundle(
         timed = {time.graph for time in report.parity.latency}
         assert timed == {m.graph for m in bundle.manifest.models}
     else:
-        assert target == "openvino-bf16"
+        assert target in ("openvino-bf16", "openvino-int8-bf16")
         assert report.parity.ungated is not None
         assert "bf16" in report.parity.ungated
 
@@ -161,7 +161,11 @@ def test_random_weights_are_reported_and_not_judged(tiny_run: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "openvino", "precision": "fp16"}, "expected precision fp32, bf16 or int8"),
+        (
+            {"engine": "openvino", "precision": "fp16"},
+            "expected precision fp32, bf16, int8, int8-bf16, found fp16",
+        ),
+        ({"engine": "onnx", "precision": "int8-bf16"}, "bf16, int8, found int8-bf16"),
         ({"engine": "openvino", "device": "cuda:1"}, r"that it runs on \(cpu\), found cuda:1"),
         ({"engine": "trt", "device": "cpu"}, r"a GPU: auto or cuda\[:n\]\), found cpu"),
     ],
