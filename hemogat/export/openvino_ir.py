@@ -31,6 +31,10 @@ Judge = Callable[[Callable[[Arrays], Arrays]], Sequence[bool]]
 # Left as they are, as for ONNX: one scale for all frames leaves quiet ones of a feature extractor a
 # few steps, and decisions from audio alone flip.
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
+# As in ONNX's half precision: norms, softmax and residual sums. They take no more time.
+_FP32_OPERATIONS = frozenset(
+    ("Add", "Divide", "MVN", "Multiply", "Power", "ReduceMean", "Softmax", "Sqrt", "Subtract")
+)
 # OpenVINO 2026.4 runs convolutions of groups of 16 channels 100 times as slowly in bf16 as in fp32,
 # and those of groups of one channel never end.
 _BF16_GROUP_CHANNELS = 32
@@ -161,7 +165,7 @@ def save_ir(model: Any, folder: Path, precision: IrPrecision) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     half = precision == "bf16" or (precision == "int8-bf16" and _has_convolutions(model))
     if half:
-        _keep_narrow_groups(model)
+        _keep_fp32(model)
     model.set_rt_info("bf16" if half else "f32", list(PRECISION_KEY))
     openvino.save_model(model, folder / IR_FILE, compress_to_fp16=False)
     return folder / IR_FILE
@@ -221,14 +225,20 @@ def _break_ties_by_index(model: Any) -> None:
             old.replace(new)
 
 
-def _keep_narrow_groups(model: Any) -> None:
-    """Mark convolutions of narrow groups to stay in fp32."""
+def _keep_fp32(model: Any) -> None:
+    """Mark what is not cast to bf16: sums, norms, similarities, convolutions of narrow groups."""
+    searched = _search_layers(model)
     for node in model.get_ops():
-        if node.get_type_name() != "GroupConvolution":
-            continue
-        channels = node.input_value(1).get_partial_shape()[2]  # (groups, out, in, ...)
-        if channels.get_length() < _BF16_GROUP_CHANNELS:
+        stays = node.get_type_name() in _FP32_OPERATIONS or node.get_friendly_name() in searched
+        if stays or _has_narrow_groups(node):
             node.get_rt_info()[_KEEPS_FP32] = ""
+
+
+def _has_narrow_groups(node: Any) -> bool:
+    if node.get_type_name() != "GroupConvolution":
+        return False
+    channels = node.input_value(1).get_partial_shape()[2]  # (groups, out, in, ...)
+    return bool(channels.get_length() < _BF16_GROUP_CHANNELS)
 
 
 def _has_convolutions(model: Any) -> bool:

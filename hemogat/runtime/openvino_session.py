@@ -15,6 +15,9 @@ from hemogat.runtime.engine_session import Arrays
 # Where the IR says which float precision it was exported for; OpenVINO's own default is bf16 on
 # CPUs that have it, so that an unmarked fp32 graph would answer differently from one to the other.
 PRECISION_KEY = ("hemogat", "inference_precision")
+# From 16 rows on OpenVINO 2026.4 splits a graph's work in another way, which rounds some numbers to
+# the next bf16 one.
+_BF16_ROWS = 8
 
 
 class OpenVINOSession:
@@ -38,6 +41,7 @@ class OpenVINOSession:
         self._requests = threading.local()
         self.inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
         self.outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
+        self._rows_at_once = _BF16_ROWS if self.inference_precision == "bf16" else None
 
     @property
     def inference_precision(self) -> str:
@@ -46,11 +50,24 @@ class OpenVINOSession:
         return str(element.get_type_name())
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Run the graph; inputs and outputs by the contract's names."""
+        """Run the graph; inputs and outputs by the contract's names.
+
+        In bf16 a large batch is run in parts, so that answers do not depend on its size.
+        """
+        given = {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
+        rows, at_once = len(given[self.inputs[0]]), self._rows_at_once
+        if at_once is None or rows <= at_once:
+            return self._infer(given)
+        parts = [
+            self._infer({name: values[start : start + at_once] for name, values in given.items()})
+            for start in range(0, rows, at_once)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+    def _infer(self, given: Arrays) -> Arrays:
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
-        given = {name: np.ascontiguousarray(feeds[name]) for name in self.inputs}
         # The request reads our arrays where they are; its own buffers are reused, hence the copy.
         found = request.infer(given, share_inputs=True)
         return dict(zip(self.outputs, (np.array(found[i]) for i in range(len(found))), strict=True))
