@@ -16,6 +16,7 @@ Engine = Literal["onnx", "openvino", "trt"]  # what executes a graph in process
 # int8-bf16: int8 products, and convolutions, which are not quantised, in bf16.
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-bf16"]
 INT8_PRECISIONS: tuple[Precision, ...] = ("int8", "int8-bf16")
+BF16_PRECISIONS: tuple[Precision, ...] = ("bf16", "int8-bf16")
 SearchMode = Literal["exact", "int8", "ivf"]  # how a bank outside the fusion graph is searched
 SearchChoice = Literal["auto", "exact", "int8", "ivf"]  # auto: by the bank's size
 MODALITIES: tuple[Modality, ...] = ("audio", "text")

@@ -80,16 +80,15 @@ def write_engines(
     place = folder / "onnx-int8"
     encoders = {g: quantise(onnx[g], place / g, calibration[g]) for g in _ENCODERS}
     yield "onnx", "int8", encoders | {"fusion": pack_head(onnx["fusion"], place / "fusion")}
-    precisions: tuple[IrPrecision, ...] = ("fp32", "bf16", "int8")
-    for precision in precisions:
+    floats: tuple[IrPrecision, ...] = ("fp32", "bf16")
+    for precision in floats:
         place = folder / f"openvino-{precision}"
-        written = {g: convert(onnx[g], place / g, precision, calibration[g]) for g in _ENCODERS}
-        if precision == "int8":
-            written["fusion"] = compress_weights(onnx["fusion"], place / "fusion")
-        else:
-            written["fusion"] = convert(onnx["fusion"], place / "fusion", precision)
-        yield "openvino", precision, written
-    yield "openvino", "int8-bf16", written | _marked_for_bf16(written, folder)
+        yield "openvino", precision, {g: convert(p, place / g, precision) for g, p in onnx.items()}
+    place = folder / "openvino-int8"
+    int8 = {g: convert(onnx[g], place / g, "int8", calibration[g]) for g in _ENCODERS}
+    int8["fusion"] = compress_weights(onnx["fusion"], place / "fusion")
+    yield "openvino", "int8", int8
+    yield "openvino", "int8-bf16", int8 | _marked_for_bf16(int8, folder)
 
 
 def _marked_for_bf16(int8: Paths, folder: Path) -> dict[GraphName, Path]:

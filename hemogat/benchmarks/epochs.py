@@ -123,15 +123,21 @@ def measure_epochs(
     """
     run, rounds = _Run(entries, settings, found), settings.rounds
     with progress.stage("Measure", rounds.epochs * run.steps, undisturbed=True) as bar:
-        last_s, taken = 0.0, 0
+        longest_s, left, taken = 0.0, 0, 0
         while taken < rounds.epochs or not (
-            run.known() or run.elapsed_s() + last_s > rounds.limit_s
+            run.known() or run.elapsed_s() + longest_s > rounds.limit_s
         ):
+            if run.left > left:  # from here on epochs are shorter
+                longest_s, left = 0.0, run.left
             began_s = run.elapsed_s()
             run.epoch(taken, bar)
-            last_s = run.elapsed_s() - began_s
+            longest_s = max(longest_s, run.elapsed_s() - began_s)
             taken += 1
     found.epochs.append((taken, rounds.rounds_per_epoch))
+    if left:
+        found.notes.append(
+            f"cases known to ±{100 * rounds.half_width:g} % took part in fewer epochs"
+        )
     return run.measured
 
 
@@ -166,6 +172,11 @@ class _Run:
     def elapsed_s(self) -> float:
         """Return how long this has run."""
         return time.perf_counter() - self._began
+
+    @property
+    def left(self) -> int:
+        """How many cases of a group take part in no further epochs."""
+        return len(self._left)
 
     def known(self) -> bool:
         """Say whether all medians are known well enough; what is known leaves further epochs."""

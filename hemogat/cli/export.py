@@ -101,7 +101,9 @@ def export(
     ] = None,
     allow_unjudged: Annotated[
         bool,
-        typer.Option("--allow-unjudged", help="Write openvino-bf16 where it cannot run too."),
+        typer.Option(
+            "--allow-unjudged", help="Write OpenVINO's bf16 and int8-bf16 where they cannot run too."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hemogat.contract import BF16_PRECISIONS
 from hemogat.data.manifest import SPLITS, Manifest, Utterance, read_manifest
 from hemogat.errors import IncompleteError, InputError
 from hemogat.export.bundle_files import add_own_answers
@@ -127,7 +128,7 @@ def judge(candidate: Candidate, progress: Progress, *, random_weights: bool) -> 
                 bundle, engine=config.engine, precision=config.precision, device=config.device
             )
         except IncompleteError as error:
-            if (config.engine, config.precision) != ("openvino", "bf16"):
+            if config.engine != "openvino" or config.precision not in BF16_PRECISIONS:
                 raise
             return _not_judged(candidate, error)
         return _compared(candidate, pipeline, progress, random_weights=random_weights)

@@ -15,9 +15,9 @@ from hemogat.runtime.engine_session import Arrays
 # Where the IR says which float precision it was exported for; OpenVINO's own default is bf16 on
 # CPUs that have it, so that an unmarked fp32 graph would answer differently from one to the other.
 PRECISION_KEY = ("hemogat", "inference_precision")
-# From 16 rows on OpenVINO 2026.4 splits a graph's work in another way, which rounds some numbers to
+# What a graph in bf16 is given at a time. From 16 rows on OpenVINO 2026.4 splits a graph's work in another way, which rounds some numbers to
 # the next bf16 one.
-_BF16_ROWS = 8
+BF16_ROWS = 8
 
 
 class OpenVINOSession:
@@ -41,7 +41,7 @@ class OpenVINOSession:
         self._requests = threading.local()
         self.inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
         self.outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
-        self._rows_at_once = _BF16_ROWS if self.inference_precision == "bf16" else None
+        self._rows_at_once = BF16_ROWS if self.inference_precision == "bf16" else None
 
     @property
     def inference_precision(self) -> str:

@@ -11,6 +11,7 @@ from hemogat.contract import DTypeName, Engine, GraphSpec, Precision, TensorSpec
 from hemogat.optional import require
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.gather_session import search_outside
+from hemogat.runtime.openvino_session import BF16_ROWS
 from hemogat.runtime.parity_report import warn_if_never_compared
 from hemogat.serving.settings import (
     ENGINE_OF_BACKEND,
@@ -106,7 +107,7 @@ class _Builder:
         """Return the configuration of the model that clients call."""
         parameters = EntryParameters(**self._request_parameters(), explain=self._explain)
         # No dynamic batcher: the model works on many requests at once by itself.
-        config = self._python_model(contract.ENTRY_MODEL, self._settings.max_rows, parameters)
+        config = self._python_model(contract.ENTRY_MODEL, self._max_rows(), parameters)
         for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
             self._add_tensor(config.input, spec, spec.axes).optional = True
         explanation = (contract.NEIGHBOURS_OUTPUT, contract.SIMILARITIES_OUTPUT)
@@ -136,13 +137,14 @@ class _Builder:
     def engine(self, graph: GraphSpec) -> Any:
         """Return the configuration of the model that runs ``graph``."""
         batching: BatchingSettings = getattr(self._settings, graph.name)
+        max_batch_size = self._max_batch_size(graph)
         name = contract.triton_model_name(graph.name)
         if self._settings.backend == "python":
-            config = self._python_model(name, batching.max_batch_size, self._parameters(graph))
+            config = self._python_model(name, max_batch_size, self._parameters(graph))
             if self._settings.device == "gpu":
                 config.instance_group[0].kind = self._pb.ModelInstanceGroup.KIND_GPU
         else:
-            config = self._native_model(name, batching.max_batch_size)
+            config = self._native_model(graph, max_batch_size)
         # No queue size or timeout here: with either, Triton lets a request that comes just as an
         # instance finishes lie, and can stall (triton-inference-server/server
         # issue 8870). The entry model limits what gets here.
@@ -178,7 +180,7 @@ class _Builder:
             "max_waiting": settings.max_waiting,
             "max_wait_ms": settings.max_wait_ms,
             "timeout_ms": settings.timeout_ms,
-            "max_windows": settings.audio_encoder.max_batch_size,
+            "max_windows": self._max_batch_size(contract.AUDIO_ENCODER),
         }
 
     def _python_model(self, name: str, max_batch_size: int, parameters: ModelParameters) -> Any:
@@ -187,16 +189,35 @@ class _Builder:
         _add_parameters(config, parameters.to_strings())
         return config
 
-    def _native_model(self, name: str, max_batch_size: int) -> Any:
+    def _max_rows(self) -> int:
+        """Return how many rows a request may have: those that each graph takes at once."""
+        graphs = (contract.TEXT_ENCODER, contract.FUSION)  # windows are sent in parts
+        return min(self._settings.max_rows, *map(self._max_batch_size, graphs))
+
+    def _max_batch_size(self, graph: GraphSpec) -> int:
+        """Return the settings', or less where an answer would depend on its batch."""
+        batching: BatchingSettings = getattr(self._settings, graph.name)
+        if self._settings.backend == "openvino" and self._in_bf16(graph):
+            return min(batching.max_batch_size, BF16_ROWS)  # our own session splits by itself
+        return batching.max_batch_size
+
+    def _in_bf16(self, graph: GraphSpec) -> bool:
+        """Say whether export marked the IR for bf16, which Triton's backend does not read."""
+        if self._precision == "int8-bf16":
+            return graph.name == contract.AUDIO_ENCODER.name  # the one that has convolutions
+        return self._precision == "bf16"
+
+    def _native_model(self, graph: GraphSpec, max_batch_size: int) -> Any:
         """Return a model of one of Triton's own backends, which is told what ours know."""
         settings = self._settings
+        name = contract.triton_model_name(graph.name)
         config = self._model(name, settings.backend, max_batch_size)
         config.default_model_filename = MODEL_FILES[settings.backend]
         if settings.backend == "tensorrt":
             config.optimization.cuda.graphs = True
         elif settings.backend == "openvino":
             # Unasked, OpenVINO computes in bfloat16 where the processor can.
-            hint = "bf16" if self._precision == "bf16" else "f32"
+            hint = "bf16" if self._in_bf16(graph) else "f32"
             options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
             threads = {"INFERENCE_NUM_THREADS": settings.threads} if settings.threads else {}
             _add_parameters(config, options | {k: str(v) for k, v in threads.items()})

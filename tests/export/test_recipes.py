@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hemogat.config import load_settings, parse_settings
+from hemogat.contract import Precision
 from hemogat.errors import ConfigError, IncompleteError, InputError, ParityError
 from hemogat.export.export_run import export_run
 from hemogat.export.tensorrt_engine import missing_parts
@@ -95,25 +96,31 @@ def test_a_recipe_adds_its_engine_to_a_bundle(
 
 
 @pytest.mark.usefixtures("quick_graphs")
+@pytest.mark.parametrize("precision", ["bf16", "int8-bf16"])
 def test_an_engine_that_cannot_be_compared_is_not_handed_out_unless_told_to(
-    tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision,
+    tiny_run: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_bf16(core: object, model: object, path: str) -> str:
         raise IncompleteError(f"{path}: is for bf16, which this CPU does not have")
 
     monkeypatch.setattr("hemogat.runtime.openvino_session._float_precision", no_bf16)
     out = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    config = config_of("openvino-bf16").model_copy(update={"allow_unjudged": False})
-    with pytest.raises(IncompleteError, match=r"openvino-bf16 cannot be compared .*allow-unjudged"):
+    target = f"openvino-{precision}"
+    config = config_of(target).model_copy(update={"allow_unjudged": False})
+    with pytest.raises(IncompleteError, match=rf"{target} cannot be compared .*allow-unjudged"):
         export_run(tiny_run, out, config)
     assert Bundle.open(out).select("onnx", "fp32")
     assert {m.engine for m in Bundle.open(out).manifest.models} == {"onnx"}
     config = config.model_copy(update={"allow_unjudged": True})
     assert export_run(tiny_run, out, config).parity.rows == ()
-    reason = never_compared(Bundle.open(out), "openvino", "bf16")
+    reason = never_compared(Bundle.open(out), "openvino", precision)
     assert reason is not None
     assert re.search(
-        r"was never compared: \w+/openvino-bf16/\S+: is for bf16, which this CPU does not", reason
+        rf"was never compared: \w+/{target}/\S+: is for bf16, which this CPU does not", reason
     )
 
 

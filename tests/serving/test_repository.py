@@ -10,8 +10,10 @@ from google.protobuf import text_format
 from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2
 
+from hemogat.contract import Precision
 from hemogat.errors import BundleError, InputError
 from hemogat.runtime.bundle import Bundle, sha256_of, write_sums
+from hemogat.runtime.openvino_session import BF16_ROWS
 from hemogat.serving.model_configs import model_configs
 from hemogat.serving.repository import is_repository, write_repository
 from hemogat.serving.repository_readme import IMAGE
@@ -133,6 +135,34 @@ def many_engines(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
     (bundle / "bundle.json").write_text(json.dumps(manifest))
     write_sums(bundle)
     return bundle
+
+
+@pytest.mark.parametrize(("precision", "halves"), [("fp32", 0), ("int8-bf16", 1), ("bf16", 3)])
+def test_tritons_openvino_is_told_what_an_ir_is_marked_for(
+    precision: Precision, halves: int, many_engines: Path, tmp_path: Path
+) -> None:
+    """A graph in bf16 gets batches no larger than our own session runs at once."""
+    bundle = Path(shutil.copytree(many_engines, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    for model in manifest["models"]:
+        if model["engine"] == "openvino":
+            model["precision"] = precision
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    write_sums(bundle)
+    settings = RepositorySettings(backend="openvino", precision=precision)
+    out = write_repository(bundle, tmp_path / "models", settings)
+    configs = {model: read_config(out, model) for model in MODELS}
+    hints = {
+        model: configs[model].parameters["INFERENCE_PRECISION_HINT"].string_value
+        for model in MODELS[2:]
+    }
+    in_bf16 = [model for model, hint in hints.items() if hint == "bf16"]
+    assert in_bf16 == list(hints)[:halves]
+    assert [model for model in hints if configs[model].max_batch_size == BF16_ROWS] == in_bf16
+    encoder = configs["hemogat_audio_encoder"]
+    windows = configs["hemogat"].parameters["max_windows"].string_value
+    assert windows == str(encoder.max_batch_size)
+    assert configs["hemogat"].max_batch_size == (BF16_ROWS if halves == 3 else 16)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
