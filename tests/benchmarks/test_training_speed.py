@@ -25,7 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.parametrize("side", ["hemogat", "torch_geometric", "torch_geometric_kept"])
-def test_a_side_waits_for_its_turn_and_tells_each_epoch(script: ModuleType, side: str) -> None:
+def test_a_side_waits_for_its_turn_and_tells_how_long_an_epoch_took(script: ModuleType, side: str) -> None:
     order: list[str] = []
     told: list[dict[str, Any]] = []
 
@@ -35,7 +35,7 @@ def test_a_side_waits_for_its_turn_and_tells_each_epoch(script: ModuleType, side
 
     script.work(side, 60, 20, 3, lambda: order.append("go"), tell)
     assert order == ["ready", "go", *["epoch_wall_s", "go"] * 3, "step_wall_s"]
-    assert all(found["epoch_wall_s"] >= 0 for found in told[1:4])
+    assert all(found["epoch_cpu_s"] > 0 for found in told[1:4])
     assert len(told[-1]["step_wall_s"]) == 2
     if side == "hemogat":
         assert told[-1]["max_logits_difference"] < 1e-4
