@@ -43,8 +43,13 @@ class GraphLayer(nn.Module, ABC):
         """Return each node's new features and its attention."""
 
     @abstractmethod
-    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
-        """Return the same, the neighbours being among the nodes."""
+    def propagate(
+        self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor, rows: Tensor | None = None
+    ) -> Aggregated:
+        """Return the same, the neighbours being among the nodes.
+
+        ``rows``: of which nodes int64 [R], ``slots`` and ``mask`` being theirs; None: of all.
+        """
 
 
 class DenseGATLayer(GraphLayer):
@@ -93,11 +98,14 @@ class DenseGATLayer(GraphLayer):
         heads = (senders * attention.unsqueeze(3)).sum(dim=1)
         return self._output(heads, attention)
 
-    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+    def propagate(
+        self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor, rows: Tensor | None = None
+    ) -> Aggregated:
         """Attend to the neighbours among the nodes and to the node itself."""
-        itself = torch.arange(len(states), device=states.device).unsqueeze(1)
-        senders = torch.cat([slots, itself], dim=1)  # [N, K + 1]
+        itself = torch.arange(len(states), device=states.device) if rows is None else rows
+        senders = torch.cat([slots, itself.unsqueeze(1)], dim=1)  # [N, K + 1]
         sent, own = self._scores(x)
+        own = _of(own, rows)
         attention = self._attention(F.embedding(senders, sent), own, mask)
         heads = self._by_head(_weighted_sum(states, senders, attention))
         return self._output(heads, attention)
@@ -158,9 +166,12 @@ class DenseGCNLayer(GraphLayer):
         """Sum over the neighbours and the node itself."""
         return self._output(states + _masked_sum(neighbour_states, mask), mask)
 
-    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+    def propagate(
+        self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor, rows: Tensor | None = None
+    ) -> Aggregated:
         """Sum over the neighbours among the nodes and the node itself."""
-        return self._output(states + _weighted_sum(states, slots, mask.unsqueeze(2)), mask)
+        received = _weighted_sum(states, slots, mask.unsqueeze(2))
+        return self._output(_of(states, rows) + received, mask)
 
     def _output(self, total: Tensor, mask: Tensor) -> Aggregated:
         return total * _degree(mask).rsqrt() + self.bias, None
@@ -192,12 +203,19 @@ class DenseSAGELayer(GraphLayer):
         """Average over the neighbours and the node itself, and add the root."""
         return self._output(x, states + _masked_sum(neighbour_states, mask), mask)
 
-    def propagate(self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor) -> Aggregated:
+    def propagate(
+        self, x: Tensor, states: Tensor, slots: Tensor, mask: Tensor, rows: Tensor | None = None
+    ) -> Aggregated:
         """Average over the neighbours among the nodes and the node itself, and add the root."""
-        return self._output(x, states + _weighted_sum(states, slots, mask.unsqueeze(2)), mask)
+        received = _weighted_sum(states, slots, mask.unsqueeze(2))
+        return self._output(_of(x, rows), _of(states, rows) + received, mask)
 
     def _output(self, x: Tensor, total: Tensor, mask: Tensor) -> Aggregated:
         return total / _degree(mask) + self.lin_l.bias + self.lin_r(x), None
+
+
+def _of(values: Tensor, rows: Tensor | None) -> Tensor:
+    return values if rows is None else values[rows]
 
 
 def _degree(mask: Tensor) -> Tensor:

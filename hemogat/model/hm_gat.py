@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -102,18 +103,25 @@ class HMGAT(nn.Module):
     def refine_last(self, nodes: Tensor, neighbours: Tensor, count: int) -> Tensor:
         """Return what ``forward`` makes of the last ``count`` nodes, [count, hidden], no more.
 
-        The neighbours are among ``nodes``.
+        The neighbours are among ``nodes``. Of every layer only what the next one reads is computed;
+        in evaluation, as batch statistics in training are of all nodes.
         """
+        assert not self.training
         mask = neighbours != MASKED
         slots = neighbours.masked_fill(~mask, 0)
-
-        def step(layer: GraphLayer, x: Tensor) -> Tensor:
-            return layer.propagate(x, layer.project(x, mask), slots, mask)[0]
-
-        x = (nodes, *self._refine_inner(nodes, step))[-1]
-        states = self.last.project(x, mask)
-        received = F.embedding(slots[-count:], states)
-        return self.last.aggregate(x[-count:], states[-count:], received, mask[-count:])[0]
+        held = torch.arange(len(nodes), device=nodes.device)  # the nodes that x is of
+        wanted = [held[-count:]]
+        for _ in self.layers:
+            wanted.insert(0, torch.cat([wanted[0], slots[wanted[0]].flatten()]).unique())
+        x, place = nodes, held.clone()
+        for number, (layer, rows) in enumerate(zip((*self.layers, self.last), wanted, strict=True)):
+            assert isinstance(layer, GraphLayer)
+            place[held] = torch.arange(len(held), device=nodes.device)
+            own, states = place[rows], layer.project(x, mask[held])
+            h, _ = layer.propagate(x, states, place[slots[rows]], mask[rows], own)
+            x = h if layer is self.last else self._activate(number, h, x[own])
+            held = rows
+        return x
 
     def forward_gathered(
         self, nodes: Tensor, mask: Tensor, received: Sequence[Tensor]
@@ -161,14 +169,18 @@ class HMGAT(nn.Module):
         hidden = []
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, GraphLayer)
-            assert self.batch_norm is not None
-            h = self.batch_norm(step(layer, x))
-            if number == 0:
-                x = F.leaky_relu(h, inplace=True)
-            else:  # a factor that is not negative passes through LeakyReLU
-                x = F.leaky_relu(self.dropout(h), inplace=True) + x
+            x = self._activate(number, step(layer, x), x)
             hidden.append(x)
         return hidden
+
+    def _activate(self, number: int, h: Tensor, before: Tensor) -> Tensor:
+        """Return the nodes after a layer but the last: ``h`` its result, ``before`` its input."""
+        assert self.batch_norm is not None
+        h = self.batch_norm(h)
+        if number == 0:
+            return F.leaky_relu(h, inplace=True)
+        # A factor that is not negative passes through LeakyReLU.
+        return F.leaky_relu(self.dropout(h), inplace=True) + before
 
 
 def _layer(head: HeadConfig, in_width: int, *, last: bool) -> GraphLayer:
