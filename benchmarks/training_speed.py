@@ -10,8 +10,9 @@ validation with neighbours from the training split. ``hemogat``: ``train_head`` 
 Each is a process of its own that warms up and then waits; in every round each runs two epochs, one
 side after the other, so that what else the machine does meets all of them alike. The second is
 timed: in training one epoch follows the other, and after a wait memory is dear, as a virtual
-machine may have given free pages back to its host. The ratio is taken round by round; its interval is Student's over the rounds. ``step_wall_s`` are training steps
-without validation, after the rounds.
+machine may have given free pages back to its host. The ratio is taken round by round; its interval
+is Student's over the rounds. ``step_wall_s`` are training steps without validation, after the
+rounds.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ def export(
     allow_unjudged: Annotated[
         bool,
         typer.Option(
-            "--allow-unjudged", help="Write OpenVINO's bf16 and int8-bf16 where they cannot run too."
+            "--allow-unjudged",
+            help="Write OpenVINO's bf16 and int8-bf16 where they cannot run.",
         ),
     ] = False,
     as_json: JsonOption = False,

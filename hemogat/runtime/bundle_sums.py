@@ -80,7 +80,7 @@ def verify_files(
     for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"{path}: is missing, though {SUMS_FILE} lists it; copy it or {again}")
+            raise BundleError(f"{path}: is missing, but in {SUMS_FILE}; copy it or {again}")
         if not path.resolve().is_relative_to(folder.resolve()):
             raise BundleError(
                 f"{path}: leads out of its folder; put the file itself there, or {again}"

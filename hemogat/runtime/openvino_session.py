@@ -15,8 +15,8 @@ from hemogat.runtime.engine_session import Arrays
 # Where the IR says which float precision it was exported for; OpenVINO's own default is bf16 on
 # CPUs that have it, so that an unmarked fp32 graph would answer differently from one to the other.
 PRECISION_KEY = ("hemogat", "inference_precision")
-# What a graph in bf16 is given at a time. From 16 rows on OpenVINO 2026.4 splits a graph's work in another way, which rounds some numbers to
-# the next bf16 one.
+# What a graph in bf16 is given at a time. From 16 rows on OpenVINO 2026.4 splits a graph's work in
+# another way, which rounds some numbers to the next bf16 one.
 BF16_ROWS = 8
 
 

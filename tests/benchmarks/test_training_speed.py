@@ -25,7 +25,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.parametrize("side", ["hemogat", "torch_geometric", "torch_geometric_kept"])
-def test_a_side_waits_for_its_turn_and_tells_how_long_an_epoch_took(script: ModuleType, side: str) -> None:
+def test_a_side_waits_for_its_turn_and_tells_how_long_an_epoch_took(
+    script: ModuleType, side: str
+) -> None:
     order: list[str] = []
     told: list[dict[str, Any]] = []
 

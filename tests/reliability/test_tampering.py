@@ -33,7 +33,6 @@ from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import RECORD_FILE, RunDirectory
 from hemogat.training.train import train
 
-
 HASHED = 64 + 2  # digits of a hash, and the spaces before the name
 
 
