@@ -157,11 +157,11 @@ def _index_facts(bundle: Bundle) -> dict[str, Any] | None:
 
 
 def _report(old: Bundle, new: Bundle, effect: dict[str, Any], as_json: bool) -> None:
+    from hemogat.cli.bundle_facts import remark_lost_index
+
     if len(new.manifest.models) < len(old.manifest.models):
         remark("TensorRT plans hold the old bank and were left out")
-    if old.manifest.bank.ivf is not None and new.manifest.bank.ivf is None:
-        remark("the stored index holds the old bank and was left out, as faiss is not installed; "
-               "make it anew with: hemogat bank index")  # fmt: skip
+    remark_lost_index(old.manifest, new.manifest)
     rows = (old.manifest.bank.rows, new.manifest.bank.rows)
     if as_json:
         print_json({"bundle": str(new.path), "rows": rows[1], "before": rows[0], **effect})

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hemogat.cli.output import remark
+from hemogat.errors import BundleError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hemogat.runtime.bundle import Bundle
+    from hemogat.runtime.bundle import Bundle, BundleManifest
 
 
 def folder_bytes(folder: Path) -> int:
@@ -29,3 +32,25 @@ def index_lines(bundle: Bundle) -> Iterator[str]:
         return
     for modality, facts in index.facts().items():
         yield f"{modality}: {facts.in_words()}"
+
+
+def manifest_at(folder: Path) -> BundleManifest | None:
+    """Return what a bundle says of itself; None where there is none that can be read."""
+    from hemogat.runtime.bundle import Bundle
+
+    try:
+        return Bundle.open(folder, verify=False).manifest
+    except BundleError:
+        return None
+
+
+def remark_lost_index(before: BundleManifest | None, after: BundleManifest | None) -> None:
+    """Say where a bundle has no stored index any more; one of another run has none to keep."""
+    if before is None or after is None or before.bank.ivf is None or after.bank.ivf is not None:
+        return
+    if after.provenance.run_sha256 not in (before.provenance.run_sha256, None):  # None: it changed
+        return
+    remark(
+        "the stored index holds the old bank and was left out, as faiss is not installed; "
+        "make it anew with: hemogat bank index"
+    )

@@ -12,13 +12,14 @@ from hemogat.errors import BundleError, InputError
 from hemogat.files import copy_file, folder_written_whole
 from hemogat.model.writing import writing
 from hemogat.optional import require
+from hemogat.runtime.bank_clusters import sha256_of_rows
 from hemogat.runtime.bank_codes import IVFScan
 from hemogat.runtime.bank_search import APPROXIMATE_FROM_ROWS
 from hemogat.runtime.bank_tensors import Tensors, map_tensors
 from hemogat.runtime.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, write_sums
 from hemogat.runtime.gather_session import installed_searches
 from hemogat.runtime.ivf_facts import IvfFiles
-from hemogat.runtime.stored_index import index_tensors
+from hemogat.runtime.stored_index import index_tensors, read_index
 
 INDEX_FILE = "bank/ivf.safetensors"
 
@@ -44,23 +45,65 @@ def write_index(bank: Tensors, graph: GraphConfig, folder: Path) -> IvfFiles:
 
 
 def write_wanted_index(
-    bank: Path, graph: GraphConfig, folder: Path, *, wanted: bool | None, had: bool
+    bank: Path,
+    graph: GraphConfig,
+    folder: Path,
+    *,
+    wanted: bool | None,
+    earlier: Bundle | None = None,
 ) -> IvfFiles | None:
     """Write the index where it is wanted, into ``folder``, for the file ``bank``.
 
-    Without a wish, for a bank that ``auto`` searches by it, and where the bundle ``had`` one; and
-    then that there is no faiss does not keep an export back.
+    Without a wish, that of the bundle ``earlier`` stays if it is of this bank. Else there is one
+    for a bank that ``auto`` searches by it, and where ``earlier`` has one; and then that there is
+    no faiss does not keep an export back.
 
     Raises:
+        InputError: it is asked for, and the model asks for no neighbours.
         IncompleteError: it is asked for, and faiss is not installed.
     """
+    if wanted:
+        check_neighbours(graph, bank)
     if not graph.slots:
         return None
     tensors = map_tensors(bank)
     if wanted is None:
+        kept = None if earlier is None else _keep_index(earlier, tensors, graph, folder)
+        if kept is not None:
+            return kept
+        had = earlier is not None and earlier.manifest.bank.ivf is not None
         large = len(tensors["present"]) >= APPROXIMATE_FROM_ROWS
         wanted = (large or had) and "ivf" in installed_searches()
     return write_index(tensors, graph, folder) if wanted else None
+
+
+def check_neighbours(graph: GraphConfig, of: Path) -> None:
+    """Refuse to index the bank of a model that reads no neighbours.
+
+    Raises:
+        InputError: it asks for none.
+    """
+    if not graph.slots:
+        raise InputError(f"{of}: its model asks for no neighbours, so there is no search")
+
+
+def _keep_index(
+    earlier: Bundle, bank: Tensors, graph: GraphConfig, folder: Path
+) -> IvfFiles | None:
+    """Copy a bundle's index if it is of this bank, which needs no faiss; return what is known."""
+    files = earlier.manifest.bank.ivf
+    if files is None:
+        return None
+    try:
+        index = read_index(earlier.path, files, graph, bank)
+    except BundleError:
+        return None
+    for modality, stored in index.items():
+        found = sha256_of_rows(bank[modality], bank[f"{modality}_rows"])
+        if found != stored.facts.embeddings_sha256:
+            return None
+    copy_file(earlier.path / files.tensors, folder / INDEX_FILE)
+    return files.model_copy(update={"tensors": INDEX_FILE})
 
 
 def add_index(bundle: Bundle, out: Path) -> Bundle:
@@ -75,8 +118,7 @@ def add_index(bundle: Bundle, out: Path) -> Bundle:
     manifest = bundle.manifest
     if out.exists():
         raise InputError(f"{out}: exists already and would be overwritten; name another place")
-    if not manifest.slots:
-        raise InputError(f"{bundle.path}: its model asks for no neighbours, so there is no search")
+    check_neighbours(manifest.graph, bundle.path)
     if manifest.bank.gather is None:
         raise BundleError(
             f"{bundle.path}: has no fusion_gather graph, without which no index is read; export "

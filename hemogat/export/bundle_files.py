@@ -95,8 +95,8 @@ def write_bank_index(
     tensors = f"{FUSION_FOLDER}/{BANK_FILE}"
     searched = None
     if gather is not None:  # nothing else reads it
-        had = earlier is not None and earlier.manifest.bank.ivf is not None
-        searched = write_wanted_index(folder / tensors, graph, folder, wanted=ivf, had=had)
+        bank = folder / tensors
+        searched = write_wanted_index(bank, graph, folder, wanted=ivf, earlier=earlier)
     return BankFiles(
         rows=len(labels),
         tensors=tensors,

@@ -10,6 +10,7 @@ from pathlib import Path
 from hemogat.data.manifest import Utterance
 from hemogat.errors import ParityError
 from hemogat.export.accuracy_aware import Judge, encoder_judges, utterances_to_rank_on
+from hemogat.export.bank_index import check_neighbours
 from hemogat.export.bundle_files import (
     GOLDEN,
     carry_over,
@@ -60,6 +61,7 @@ from hemogat.runtime.bundle import (
 )
 from hemogat.runtime.parity_report import PARITY_FILE, ParityFile, ParityReport, read_parity
 from hemogat.training.evaluation import evaluate_run
+from hemogat.training.head_names import FULL
 from hemogat.training.preparation import PreparedRow, prepare_rows
 from hemogat.training.run_directory import RunDirectory
 from hemogat.versions import installed_versions
@@ -108,12 +110,14 @@ def export_run(
             graphs and the script that builds plans were written, as no plan could be built here.
         BundleError: ``run_path`` is not a run directory, or the bundle at ``out`` is damaged.
         InputError: the run was imported without encoders, the manifest has changed since, audio is
-            gone, or ``out`` is something else.
+            gone, an index is asked for without neighbours, or ``out`` is something else.
         ConfigError: k is larger than the bank.
     """
     run = RunDirectory.open(run_path)
     manifest = manifest_of(run)  # refuse before anything is computed
     if config.ivf_index:
+        record = run.record
+        check_neighbours(record.recipe.graph.used_by(record.heads[FULL]), run.path)
         require("faiss", extra="search")
     judged = utterances_to_judge(run, manifest, inputs)
     training = manifest.split("train") if config.is_int8 else ()

@@ -6,6 +6,7 @@ A list holds the rows that are nearest to one centroid. All lists lie one after 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from hemogat.optional import require
 from hemogat.runtime.bank_search import Floats, Ints, normalise
 
 AT_ONCE = 16_384  # rows that are in memory as fp32 at once
-_LEVELS = 127
-_SMALLEST = float(np.finfo(np.float32).tiny)
+LEVELS = 127  # the largest 8-bit code, of the largest number
+SMALLEST = float(np.finfo(np.float32).tiny)
 _TRAINED_ON = 48  # rows per cluster
 _KMEANS = {"niter": 8, "spherical": True, "seed": 0, "min_points_per_centroid": 1}
 
@@ -58,13 +59,15 @@ class ClusterLists:
             return f"expected {count + 1} offsets that grow from 0 to {rows}"
         if not np.array_equal(np.sort(self.order), np.arange(rows)):
             return "expected every row in exactly one list"
-        if not (np.isfinite(self.step) and self.step > 0):
+        if not (np.isfinite(self.step) and self.step >= SMALLEST):
             return f"expected a step above 0, found {self.step}"
         return None
 
 
 def cluster(embeddings: Floats, rows: Ints) -> ClusterLists:
-    """Sort rows into about √rows clusters; the same rows always give the same lists.
+    """Sort rows into about √rows clusters; on one machine the same rows always give the same.
+
+    Elsewhere sums are rounded otherwise, and a row between two clusters may lie in the other.
 
     Raises:
         IncompleteError: faiss is not installed.
@@ -100,4 +103,12 @@ def blocks(embeddings: Floats, rows: Ints) -> Iterator[tuple[int, Floats]]:
 
 def step_of(values: Floats) -> np.float32:
     """Return what one step of an 8-bit code of ``values`` is worth."""
-    return np.float32(max(float(np.abs(values).max(initial=0)) / _LEVELS, _SMALLEST))
+    return np.float32(max(float(np.abs(values).max(initial=0)) / LEVELS, SMALLEST))
+
+
+def sha256_of_rows(embeddings: Floats, rows: Ints) -> str:
+    """Return the SHA-256 of these rows' embeddings: what an index says that it was made of."""
+    digest = hashlib.sha256()
+    for _, block in blocks(embeddings, rows):
+        digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hemogat.optional import require
-from hemogat.runtime.bank_clusters import ClusterLists, blocks, cluster, step_of
+from hemogat.runtime.bank_clusters import LEVELS, ClusterLists, blocks, cluster, step_of
 from hemogat.runtime.bank_search import Candidates, Floats, Ints, Scan, normalise
 from hemogat.runtime.ivf_facts import IvfFacts
 
@@ -16,7 +16,7 @@ from hemogat.runtime.ivf_facts import IvfFacts
 _FIRST = (32, 256)
 _ROWS_PER_CANDIDATE = 128
 _RECALL = 0.995  # of the ten nearest, by which the number of clusters to look into is chosen
-_RECALL_QUERIES = 128
+_RECALL_QUERIES = 128  # in each of two draws: one to choose by, one to tell the recall of
 _RECALL_AT = 10
 
 
@@ -61,7 +61,7 @@ class IVFScan(Scan):
     """The codes of the clusters nearest to the query: approximate, for large banks.
 
     As many clusters are looked into as it takes to find 99.5 % of the ten nearest, measured on rows
-    of the bank, each asking for the others; ``facts`` say how many and what is found.
+    of the bank, each asking for the others; ``facts`` say how many, and what other rows find then.
 
     Args:
         embeddings: float32 [M, d], all bank rows
@@ -92,6 +92,7 @@ class IVFScan(Scan):
         index = faiss.IndexIVFScalarQuantizer(self._centres, dim, clusters, kind, metric, False)
         index.is_trained = True
         self._index: Any = index
+        self.largest_code = 0.0  # before it is cut off; of a step that fits, the largest there is
         self.embeddings_sha256 = self._add(embeddings, rows)
         self.facts = self._measured(embeddings, rows) if facts is None else facts
 
@@ -103,6 +104,10 @@ class IVFScan(Scan):
         for start, block in blocks(embeddings, rows):
             digest.update(np.ascontiguousarray(block).data)
             codes = np.rint(normalise(block) / self.lists.step)
+            largest = max(float(codes.max()), -float(codes.min()))
+            self.largest_code = max(self.largest_code, largest)
+            if largest > LEVELS:  # of a stored step that does not fit
+                np.clip(codes, -LEVELS, LEVELS, out=codes)
             ids = np.arange(start, start + len(block), dtype=np.int64)
             there = of_column[start : start + len(block)]
             pointers = (faiss.swig_ptr(array) for array in (codes, ids, there))
@@ -131,30 +136,40 @@ class IVFScan(Scan):
         return columns[0], scores[0]
 
     def _measured(self, embeddings: Floats, rows: Ints) -> IvfFacts:
-        """Look into as few clusters as give the recall."""
-        asking = recall_queries(len(rows))
+        """Look into as few clusters as give the recall; state what other rows find then."""
+        draws = [recall_queries(len(rows), draw) for draw in (0, 1)]
+        asking = np.concatenate(draws)
         units = normalise(embeddings[rows[asking]])
         expected = _nearest_others(embeddings, rows, asking)
-        count, clusters = min(self.first, len(rows)), len(self.lists.centroids)
-        recall, probes = 0.0, 0
+        choosing, stating = np.split(np.arange(len(asking)), [len(draws[0])])
+        recall, probes, clusters = 0.0, 0, len(self.lists.centroids)
         while recall < _RECALL and probes < clusters:
             probes = min(max(1, 2 * probes), clusters)
-            found = (self._found(query, count, probes)[0] for query in units)
-            recall = float(np.mean([np.isin(e, f) for e, f in zip(expected, found, strict=True)]))
+            recall = self._recall(units[choosing], expected[choosing], probes)
         return IvfFacts(
             rows=len(rows),
             clusters=clusters,
             probes=probes,
-            recall=recall,
+            recall=self._recall(units[stating], expected[stating], probes),
             recall_at=expected.shape[1],
-            queries=len(asking),
+            queries=len(stating),
             embeddings_sha256=self.embeddings_sha256,
         )
 
+    def _recall(self, queries: Floats, expected: Ints, probes: int) -> float:
+        """Return the share of the columns expected by each query that is found."""
+        count = min(self.first, len(self.lists.order))
+        found = (self._found(query, count, probes)[0] for query in queries)
+        return float(np.mean([np.isin(e, f) for e, f in zip(expected, found, strict=True)]))
 
-def recall_queries(rows: int) -> Ints:
-    """Return the columns that ask for the others when recall is measured."""
-    return np.sort(np.random.default_rng(1).permutation(rows)[:_RECALL_QUERIES])
+
+def recall_queries(rows: int, draw: int) -> Ints:
+    """Return the columns that ask for the others, in draw 0 or 1.
+
+    The draws have no column in common, where there are enough.
+    """
+    order = np.roll(np.random.default_rng(1).permutation(rows), -draw * _RECALL_QUERIES)
+    return np.sort(order[:_RECALL_QUERIES])
 
 
 def _nearest_others(embeddings: Floats, rows: Ints, asking: Ints) -> Ints:

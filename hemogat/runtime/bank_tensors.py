@@ -18,10 +18,15 @@ _UNREADABLE = (
     *(MemoryError, OverflowError),  # a length that is none
 )
 _LENGTH_BYTES = 8  # of the number, at the start of the file, of bytes in the header
+_ADVICE = "export again"
 
 
-def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
+def tensor_places(
+    path: Path, *, kind: str = "a bank's file", advice: str = _ADVICE
+) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
     """Return dtype, shape, begin and end (bytes) of each tensor of a safetensors file.
+
+    ``kind`` and ``advice``: what it should be, and what to do where it is not.
 
     Raises:
         BundleError: the file cannot be read, or is no such file.
@@ -43,23 +48,26 @@ def tensor_places(path: Path) -> dict[str, tuple[str, tuple[int, ...], int, int]
         }
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())
-        raise BundleError(f"{path}: is not a bank's file ({reason}); export again") from error
+        raise BundleError(f"{path}: is not {kind} ({reason}); {advice}") from error
 
 
-def map_tensors(path: Path) -> Tensors:
+def map_tensors(path: Path, *, kind: str = "a bank's file", advice: str = _ADVICE) -> Tensors:
     """Return the tensors of a bank's file, mapped into memory and read when they are touched.
+
+    ``kind`` and ``advice``: as for :func:`tensor_places`.
 
     Raises:
         BundleError: the file cannot be read, or is no such file.
     """
-    places = tensor_places(path)
+    places = tensor_places(path, kind=kind, advice=advice)
     whole = np.memmap(path, np.uint8, mode="r")
     tensors: Tensors = {}
     for name, (dtype, shape, begin, end) in places.items():
         if dtype not in _DTYPES:
-            raise BundleError(f"{path}: {name} is {dtype}, expected one of {', '.join(_DTYPES)}")
+            expected = ", ".join(_DTYPES)
+            raise BundleError(f"{path}: {name} is {dtype}, expected one of {expected}; {advice}")
         try:
             tensors[name] = whole[begin:end].view(_DTYPES[dtype]).reshape(shape)
         except (ValueError, TypeError) as error:
-            raise BundleError(f"{path}: {name} is not whole ({error}); export again") from error
+            raise BundleError(f"{path}: {name} is not whole ({error}); {advice}") from error
     return tensors

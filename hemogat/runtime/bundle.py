@@ -37,11 +37,11 @@ from hemogat.contract import (
 from hemogat.contract import Engine as Engine  # named again: part of this module's interface
 from hemogat.contract import Precision as Precision
 from hemogat.errors import BundleError
+from hemogat.runtime.bank_files import BankFiles as BankFiles
 from hemogat.runtime.bundle_sums import SUMS_FILE as SUMS_FILE
 from hemogat.runtime.bundle_sums import InnerPath, verify_files
 from hemogat.runtime.bundle_sums import sha256_of as sha256_of
 from hemogat.runtime.bundle_sums import write_sums as write_sums
-from hemogat.runtime.ivf_facts import IvfFiles
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.json"
@@ -63,18 +63,6 @@ class ModelFile(Settings):
     engine: Engine
     precision: Precision
     path: InnerPath
-
-
-class BankFiles(Settings):
-    """The frozen bank: how many utterances, and where they are."""
-
-    rows: PositiveInt
-    tensors: InnerPath  # embeddings, presence and states, safetensors
-    index: InnerPath  # labels and opaque ids, JSON
-    states: InnerPath | None = None  # graph bank_states, ONNX; none for a head without neighbours
-    gather: InnerPath | None = None  # graph fusion_gather, ONNX, where it was asked for
-    gather_int8: InnerPath | None = None  # the same with int8 weights, for OpenVINO in int8
-    ivf: IvfFiles | None = None  # the index of a large bank; without, it is built at every load
 
 
 class Provenance(Settings):

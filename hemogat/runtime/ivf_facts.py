@@ -14,7 +14,8 @@ class IvfFacts(Settings):
     """One modality's clusters, and what a search in the nearest of them finds.
 
     ``recall``: the share of the ``recall_at`` nearest rows that is found, beside an exact search,
-    when ``queries`` rows of the bank, drawn at random, each ask for the others.
+    when ``queries`` rows of the bank, drawn at random, each ask for the others. They are not those
+    that ``probes`` was chosen by, where the bank has enough of them.
     """
 
     rows: PositiveInt  # with the modality

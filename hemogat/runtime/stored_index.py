@@ -11,7 +11,7 @@ import numpy as np
 from hemogat.config import GraphConfig
 from hemogat.contract import MODALITIES
 from hemogat.errors import BundleError
-from hemogat.runtime.bank_clusters import ClusterLists
+from hemogat.runtime.bank_clusters import LEVELS, SMALLEST, ClusterLists
 from hemogat.runtime.bank_search import Scan
 from hemogat.runtime.bank_tensors import Tensors, map_tensors
 from hemogat.runtime.bundle import Bundle
@@ -41,7 +41,7 @@ def read_index(
     if files is None:
         return {}
     path = folder / files.tensors
-    tensors = map_tensors(path)
+    tensors = map_tensors(path, kind="an index's file", advice=AGAIN)
     index: dict[str, StoredIndex] = {}
     for modality, k in zip(MODALITIES, (graph.k_audio, graph.k_text), strict=True):
         facts = files.facts().get(modality)
@@ -63,7 +63,8 @@ def check_index(bundle: Bundle, scans: dict[str, Scan]) -> None:
     """Log what an approximate search finds; refuse a stored index that was made of another bank.
 
     Raises:
-        BundleError: the index is of other embeddings than those that were searched for it.
+        BundleError: the index is of other embeddings than those that were read for it, or its step
+            is not theirs, so that codes would overflow or vanish.
     """
     from hemogat.runtime.bank_codes import IVFScan
 
@@ -71,9 +72,14 @@ def check_index(bundle: Bundle, scans: dict[str, Scan]) -> None:
     for modality, scan in scans.items():
         if not isinstance(scan, IVFScan):
             continue
+        path = bundle.path if files is None else bundle.path / files.tensors
         if scan.embeddings_sha256 != scan.facts.embeddings_sha256:
-            path = bundle.path if files is None else bundle.path / files.tensors
             raise BundleError(f"{path}: is of another bank by {modality}; {AGAIN}")
+        if scan.largest_code != (0 if scan.lists.step <= SMALLEST else LEVELS):
+            raise BundleError(
+                f"{path}: its step by {modality} is not that of the embeddings (largest code "
+                f"{scan.largest_code:g}, expected {LEVELS}); {AGAIN}"
+            )
         source = "built now" if files is None else "stored"
         _LOG.info("search ivf by %s, index %s: %s", modality, source, scan.facts.in_words())
 

@@ -11,7 +11,7 @@ from typer.testing import Result
 
 from hemogat.errors import InputError
 from hemogat.export_config import ExportConfig
-from hemogat.runtime.bundle import Bundle
+from hemogat.runtime.bundle import MANIFEST_FILE, Bundle
 from hemogat.runtime.parity_report import ParityReport, read_parity
 
 Hemogat = Callable[..., Result]
@@ -156,3 +156,34 @@ def test_input_that_one_target_cannot_use_drops_no_report(
     assert (done["error"], failed["error"]) == (None, "m.csv: is gone")
     assert done["parity"] == unbuilt["parity"]
     assert failed["parity"] is None
+
+
+def test_an_index_that_a_second_export_cannot_keep_is_told_of(
+    hemogat: Hemogat,
+    exports: Exports,
+    tiny_run: Path,
+    tiny_indexed_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hemogat.export import export_run
+
+    out = tmp_path / "bundle"
+
+    def without(run: Path, out: Path, config: ExportConfig, *_: Any, **__: Any) -> Any:
+        manifest = json.loads((out / MANIFEST_FILE).read_text())
+        del manifest["bank"]["ivf"]
+        (out / MANIFEST_FILE).write_text(json.dumps(manifest))
+        return exports(run, out, config)
+
+    def said(*options: str) -> str:
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(tiny_indexed_bundle, out)
+        result = hemogat("export", str(tiny_run), "--out", str(out), *options)
+        assert result.exit_code == 0, result.stderr
+        return str(result.stderr)
+
+    assert "stored index" not in said()
+    monkeypatch.setattr(export_run, "export_run", without)
+    assert "the stored index holds the old bank and was left out" in said()
+    assert "stored index" not in said("--no-ivf-index")

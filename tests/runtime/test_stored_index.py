@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from hemogat.errors import BundleError
 from hemogat.export.bank_index import INDEX_FILE
 from hemogat.runtime import bank_codes
-from hemogat.runtime.bank_clusters import cluster
+from hemogat.runtime.bank_clusters import SMALLEST, cluster
 from hemogat.runtime.bank_codes import IVFScan, recall_queries
 from hemogat.runtime.bank_search import normalise
 from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, write_sums
@@ -63,17 +64,28 @@ def test_the_stored_recall_is_what_a_search_finds() -> None:
     embeddings, rows = clustered(0, 3000), np.arange(0, 3000, 2)
     scan = IVFScan(embeddings, rows)
     facts = scan.facts
-    asking = recall_queries(len(rows))
     units = normalise(embeddings[rows])
-    cosines = units[asking] @ units.T
-    cosines[np.arange(len(asking)), asking] = -np.inf
-    expected = np.argsort(-cosines, axis=1)[:, :10]
-    found = [scan.candidates(units[column], scan.first).columns for column in asking]
-    hits = [np.isin(e, f) for e, f in zip(expected, found, strict=True)]
-    assert facts.recall == pytest.approx(np.mean(hits))
-    assert 0.995 <= facts.recall <= 1
+
+    def recall(draw: int) -> float:
+        asking = recall_queries(len(rows), draw)
+        cosines = units[asking] @ units.T
+        cosines[np.arange(len(asking)), asking] = -np.inf
+        expected = np.argsort(-cosines, axis=1)[:, :10]
+        found = [scan.candidates(units[column], scan.first).columns for column in asking]
+        return float(np.mean([np.isin(e, f) for e, f in zip(expected, found, strict=True)]))
+
+    assert facts.recall == pytest.approx(recall(1))
+    assert recall(0) >= 0.995  # which the clusters to look into are chosen by
     assert (facts.queries, facts.recall_at, facts.rows) == (128, 10, 1500)
     assert 1 <= facts.probes < facts.clusters == len(scan.lists.centroids)
+
+
+@pytest.mark.parametrize("rows", [1, 24, 200, 300])
+def test_recall_is_told_of_other_rows_than_chosen_by(rows: int) -> None:
+    one, other = (recall_queries(rows, draw) for draw in (0, 1))
+    assert len(one) == len(other) == min(rows, 128)
+    assert all((np.diff(each) > 0).all() and each[-1] < rows for each in (one, other))
+    assert len(np.intersect1d(one, other)) == max(0, 2 * len(one) - rows)
 
 
 def test_a_stored_index_finds_what_a_built_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +191,38 @@ def test_lists_that_do_not_fit_are_refused(
     write_sums(indexed)
     with pytest.raises(BundleError, match=rf"ivf\.safetensors: .*{problem}.*hemogat bank index"):
         GatherSession(Bundle.open(indexed), mode="ivf")
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        (lambda right: right * 2, "is not that of the embeddings .largest code 6[34],"),
+        (lambda right: right * 0.98, "is not that of the embeddings .largest code 130,"),
+        (lambda right: SMALLEST, "is not that of the embeddings"),
+        (lambda right: np.finfo(np.float32).max, "is not that of the embeddings .largest code 0,"),
+        (lambda right: SMALLEST / 2, "expected a step above 0"),
+        (lambda right: -right, "expected a step above 0"),
+    ],
+)
+def test_a_step_that_is_not_of_the_embeddings_is_refused(
+    indexed: Path, step: Callable[[float], float], problem: str
+) -> None:
+    path = indexed / INDEX_FILE
+    tensors = load_file(path)
+    tensors["text_step"] = np.array([step(float(tensors["text_step"][0]))], np.float32)
+    save_file(tensors, path)
+    write_sums(indexed)
+    with pytest.raises(BundleError, match=rf"ivf\.safetensors: .*{problem}.*hemogat bank index"):
+        GatherSession(Bundle.open(indexed), mode="ivf")
+
+
+@pytest.mark.parametrize("content", [b"", b"no header", b"\x08" + bytes(7) + b"no json!"])
+def test_a_file_that_is_no_index_is_to_be_made_anew(indexed: Path, content: bytes) -> None:
+    (indexed / INDEX_FILE).write_bytes(content)
+    write_sums(indexed)
+    with pytest.raises(BundleError, match=r"is not an index's file .*hemogat bank index") as caught:
+        GatherSession(Bundle.open(indexed), mode="ivf")
+    assert "export again" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
