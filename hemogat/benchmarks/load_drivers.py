@@ -20,6 +20,8 @@ from hemogat import contract
 from hemogat.errors import HemogatError, InputError, UnavailableError
 from hemogat.serving.async_client import AsyncClient
 
+_TOO_LATE = "DEADLINE_EXCEEDED"
+
 # Sends the n-th request and waits for its answer.
 Send = Callable[[int], Awaitable[object]]
 
@@ -138,8 +140,10 @@ class _Clock:
 
 
 def _status(error: HemogatError) -> str:
+    if isinstance(error.__cause__, TimeoutError):  # over HTTP, as gRPC calls it
+        return _TOO_LATE
     status = getattr(error.__cause__, "status", None)  # of tritonclient's exception
     told = str(status()).removeprefix("StatusCode.") if callable(status) else "UNKNOWN"
-    if isinstance(error, UnavailableError) and told != "DEADLINE_EXCEEDED":
+    if isinstance(error, UnavailableError) and told != _TOO_LATE:
         return "UNAVAILABLE"
     return "INVALID_ARGUMENT" if isinstance(error, InputError) else told

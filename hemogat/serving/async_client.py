@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from hemogat import contract
 from hemogat.errors import ServerError
 from hemogat.optional import require
-from hemogat.serving.client import retry_policy
 from hemogat.serving.client_requests import (
     Audio,
     ModelFacts,
@@ -22,7 +22,7 @@ from hemogat.serving.client_requests import (
     Utterances,
     last_answer,
 )
-from hemogat.serving.endpoint import Endpoint, Protocol
+from hemogat.serving.endpoint import Endpoint, Protocol, retry_policy
 from hemogat.serving.predictions import (
     ServedPrediction,
     StreamPrediction,
@@ -40,7 +40,7 @@ class AsyncClient:
         url: as for :class:`hemogat.serving.client.Client`, and so are the others.
         protocol: "grpc" or "http".
         timeout_s: how long to wait for an answer, retries included.
-        retries: how often to ask again when the server cannot be reached or is overloaded.
+        retries: how often to ask again when the server cannot be reached, is overloaded or late.
 
     Raises:
         InputError: ``url`` is not of a known form.
@@ -82,7 +82,7 @@ class AsyncClient:
         """Say whether the server answers and its model is ready."""
         try:
             with self._endpoint.errors():
-                return bool(await self._client.is_model_ready(contract.ENTRY_MODEL))
+                return bool(await self._once("is_model_ready", contract.ENTRY_MODEL))
         except ServerError:
             return False
 
@@ -135,10 +135,19 @@ class AsyncClient:
         started_s = time.monotonic()
         async for attempt in retry_policy("AsyncRetrying", self._retries, self._timeout_s):
             with attempt, self._endpoint.errors(names):
-                if self._is_grpc:
-                    left_s = self._timeout_s - (time.monotonic() - started_s)
-                    options["client_timeout"] = max(left_s, 0.001)
-                return await getattr(self._client, what)(*arguments, **options)
+                spent_s = time.monotonic() - started_s
+                return await self._once(what, *arguments, spent_s=spent_s, **options)
+
+    async def _once(self, what: str, *arguments: Any, spent_s: float = 0.0, **options: Any) -> Any:
+        """Ask without retries, in the time that is left."""
+        left_s = max(self._timeout_s - spent_s, 0.001)
+        call = getattr(self._client, what)
+        if self._is_grpc:
+            return await call(*arguments, client_timeout=left_s, **options)
+        try:
+            return await asyncio.wait_for(call(*arguments, **options), left_s)
+        except asyncio.TimeoutError as error:
+            raise TimeoutError from error  # in Python 3.10 they are two
 
 
 class AsyncStream:
@@ -180,8 +189,7 @@ class AsyncStream:
         client = self._client
         labels = (await client.model_facts()).labels
         with client._endpoint.errors():
-            limit = {"client_timeout": client._timeout_s} if client._is_grpc else {}
-            result = await client._client.infer(contract.STREAM_MODEL, tensors, **place, **limit)
+            result = await client._once("infer", contract.STREAM_MODEL, tensors, **place)
         if not end:
             self._requests.answered()
         return read_stream_prediction(result, labels)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemogat import contract
-from hemogat.errors import ServerError, UnavailableError
+from hemogat.errors import ServerError
 from hemogat.optional import require
 from hemogat.serving.client_requests import (
     Audio,
@@ -21,7 +21,7 @@ from hemogat.serving.client_requests import (
     Utterances,
     last_answer,
 )
-from hemogat.serving.endpoint import Endpoint, Protocol
+from hemogat.serving.endpoint import Endpoint, Protocol, retry_policy
 from hemogat.serving.predictions import (
     ServedNeighbour,
     ServedPrediction,
@@ -66,17 +66,6 @@ class ModelStatistics:
         )
 
 
-def retry_policy(kind: str, retries: int, timeout_s: float) -> Any:
-    """Return tenacity's ``Retrying`` or ``AsyncRetrying``: unavailable servers are asked again."""
-    tenacity = require("tenacity", extra="serve")
-    return getattr(tenacity, kind)(
-        retry=tenacity.retry_if_exception_type(UnavailableError),
-        stop=tenacity.stop_after_attempt(1 + retries) | tenacity.stop_after_delay(timeout_s),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-        reraise=True,
-    )
-
-
 class Client:
     """Talks to one server; not to be shared between threads.
 
@@ -86,8 +75,9 @@ class Client:
             ``HEMOGAT_PASSWORD``; ``HEMOGAT_CA_CERTIFICATE`` may name certificates to trust.
         protocol: "grpc" or "http"; default: what the URL says, else gRPC.
         timeout_s: how long to wait for an answer, retries included.
-        retries: how often to ask again, at growing intervals, when the server cannot be reached
-            or is overloaded.
+        retries: how often to ask again, at growing intervals, when the server cannot be reached,
+            is overloaded, or its answer is late (for something before it, such as a proxy). An
+            attempt gets what is left of ``timeout_s``, and none begins after it.
 
     Raises:
         InputError: ``url`` is not of such a form, or the password is missing.
@@ -129,7 +119,7 @@ class Client:
         """Say whether the server answers and its model is ready."""
         try:
             with self._endpoint.errors():
-                return bool(self._client.is_model_ready(contract.ENTRY_MODEL, **self._limit()))
+                return bool(self._once("is_model_ready", contract.ENTRY_MODEL))
         except ServerError:
             return False
 
@@ -199,21 +189,28 @@ class Client:
 
     def _infer(self, utterances: Utterances) -> Any:
         tensors = utterances.tensors(self._library)
-        started_s = time.monotonic()
-        for attempt in retry_policy("Retrying", self._retries, self._timeout_s):
-            with attempt, self._endpoint.errors(utterances.names):
-                limit = self._limit(time.monotonic() - started_s)
-                return self._client.infer(contract.ENTRY_MODEL, tensors, **limit)
-        raise AssertionError("tenacity raises what the last attempt did")
-
-    def _limit(self, spent_s: float = 0.0) -> dict[str, float]:
-        return {"client_timeout": max(self._timeout_s - spent_s, 0.001)} if self._is_grpc else {}
+        return self._call("infer", contract.ENTRY_MODEL, tensors, names=utterances.names)
 
     def _ask(self, question: str, *arguments: str) -> Any:
-        as_json = {"as_json": True} if self._is_grpc else {}  # over HTTP it is JSON anyway
+        # Over HTTP it is JSON anyway.
+        as_json: dict[str, Any] = {"as_json": True} if self._is_grpc else {}
+        return self._call(question, *arguments, **as_json)
+
+    def _call(self, what: str, *arguments: Any, names: Sequence[str] = (), **options: Any) -> Any:
+        started_s = time.monotonic()
         for attempt in retry_policy("Retrying", self._retries, self._timeout_s):
-            with attempt, self._endpoint.errors():
-                return getattr(self._client, question)(*arguments, **as_json, **self._limit())
+            with attempt, self._endpoint.errors(names):
+                spent_s = time.monotonic() - started_s
+                return self._once(what, *arguments, spent_s=spent_s, **options)
+        raise AssertionError("tenacity raises what the last attempt did")
+
+    def _once(self, what: str, *arguments: Any, spent_s: float = 0.0, **options: Any) -> Any:
+        """Ask without retries, in the time that is left."""
+        left_s = max(self._timeout_s - spent_s, 0.001)
+        if self._is_grpc:
+            options["client_timeout"] = left_s
+        with self._endpoint.time_limit(left_s):
+            return getattr(self._client, what)(*arguments, **options)
 
     def model_config(self, model: str = contract.ENTRY_MODEL) -> Mapping[str, Any]:
         """Return a model's configuration as the server has it.
@@ -291,9 +288,7 @@ class Stream:
         tensors, place = self._requests.next(samples, text, end=end)
         client = self._client
         with client._endpoint.errors():
-            result = client._client.infer(
-                contract.STREAM_MODEL, tensors, **place, **client._limit()
-            )
+            result = client._once("infer", contract.STREAM_MODEL, tensors, **place)
         if not end:
             self._requests.answered()
         return read_stream_prediction(result, self._labels)

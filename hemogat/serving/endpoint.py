@@ -111,7 +111,6 @@ class Endpoint:
             trust = self._trust() if self.tls else None
             options = {"ssl": self.tls, "ssl_context": trust, "conn_timeout": timeout_s}
         else:
-            # Over HTTP the time limit belongs to the connection, over gRPC to each call.
             limits = {"connection_timeout": timeout_s, "network_timeout": timeout_s}
             options = {"ssl": self.tls, **limits}
             if self.tls:
@@ -142,6 +141,19 @@ class Endpoint:
                 f"{self.ca_certificate}: expected certificates (PEM), as {CA_VARIABLE} says; "
                 f"found none ({error.strerror or error})"
             ) from error
+
+    @contextmanager
+    def time_limit(self, limit_s: float) -> Iterator[None]:
+        """Raise TimeoutError in a call that takes longer; gRPC has limits of its calls itself.
+
+        Over HTTP the time limits of the connection are for each of its steps.
+        """
+        if self.protocol == "grpc":
+            yield
+            return
+        gevent = require("gevent", extra="serve")  # what that client waits with
+        with gevent.Timeout(limit_s, TimeoutError()):
+            yield
 
     @contextmanager
     def errors(self, names: Sequence[str] = ()) -> Iterator[None]:
@@ -197,6 +209,20 @@ class Endpoint:
             phrase = HTTPStatus(code).phrase if code in set(HTTPStatus) else ""
             return f"a proxy before it answered HTTP {code} {phrase}".rstrip()
         return " ".join(str(error.message()).split())
+
+
+def retry_policy(kind: str, retries: int, timeout_s: float) -> Any:
+    """Return tenacity's ``Retrying`` or ``AsyncRetrying``: unavailable servers are asked again.
+
+    No attempt begins once ``timeout_s`` is over.
+    """
+    tenacity = require("tenacity", extra="serve")
+    return getattr(tenacity, kind)(
+        retry=tenacity.retry_if_exception_type(UnavailableError),
+        stop=tenacity.stop_after_attempt(1 + retries) | tenacity.stop_before_delay(timeout_s),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+        reraise=True,
+    )
 
 
 def _connection_errors(protocol: Protocol) -> tuple[type[Exception], ...]:

@@ -89,10 +89,16 @@ def test_refusals_are_counted_by_status(error: HemogatError, status: str) -> Non
     assert [s.error for s in found.samples] == [status, status]
 
 
-def test_what_came_too_late_is_counted_as_such() -> None:
+@pytest.mark.parametrize(
+    "cause",
+    [
+        InferenceServerException("late", status="StatusCode.DEADLINE_EXCEEDED"),  # over gRPC
+        TimeoutError(),  # over HTTP
+    ],
+)
+def test_what_came_too_late_is_counted_as_such(cause: Exception) -> None:
     async def refuse(number: int) -> None:
-        status = "StatusCode.DEADLINE_EXCEEDED"
-        raise UnavailableError("late") from InferenceServerException("late", status=status)
+        raise UnavailableError("late") from cause
 
     found = asyncio.run(open_loop(refuse, [0.0]))
     assert [s.error for s in found.samples] == ["DEADLINE_EXCEEDED"]

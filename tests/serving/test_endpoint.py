@@ -5,10 +5,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import grpc
 import pytest
 from tritonclient.utils import InferenceServerException
 
@@ -142,14 +145,86 @@ def test_a_deadline_says_what_it_is(url: str, late: Exception) -> None:
         raise late
 
 
+def predict(url: str, timeout_s: float, *, aio: bool) -> None:
+    async def ask() -> None:
+        async with AsyncClient(url, timeout_s=timeout_s) as client:
+            await client.predict(text="hello")
+
+    if aio:
+        asyncio.run(ask())
+        return
+    with Client(url, timeout_s=timeout_s) as client:
+        client.predict(text="hello")
+
+
+@pytest.mark.parametrize("aio", [False, True])
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_a_server_that_says_nothing_is_waited_for_once(protocol: str) -> None:
+def test_a_server_that_says_nothing_is_waited_for_once(protocol: str, aio: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{protocol}://127.0.0.1:{silent.getsockname()[1]}"
         started_s = time.monotonic()
-        with (
-            Client(url, timeout_s=0.5) as client,
-            pytest.raises(UnavailableError, match="did not answer in the time"),
-        ):
-            client.predict(text="hello")
+        with pytest.raises(UnavailableError, match="did not answer in the time"):
+            predict(url, 0.5, aio=aio)
         assert 0.4 < time.monotonic() - started_s < 5
+
+
+class Refusing:
+    """Refuses the first request after a while, and says nothing to the next."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.over = threading.Event()
+
+    def wait(self) -> None:
+        self.asked += 1
+        self.over.wait(1.2 if self.asked == 1 else 30)
+
+    @contextmanager
+    def over_http(self) -> Iterator[str]:
+        refusing = self
+
+        class Handler(_Proxy):
+            def do_GET(self) -> None:
+                refusing.wait()
+                if not refusing.over.is_set():
+                    self.answers[:] = [503]
+                    super().do_GET()
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}"
+            finally:
+                self.over.set()
+                server.shutdown()
+
+    @contextmanager
+    def over_grpc(self) -> Iterator[str]:
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            self.wait()
+            context.abort(grpc.StatusCode.UNAVAILABLE, "overloaded")
+
+        class Handler(grpc.GenericRpcHandler):
+            def service(self, details: object) -> grpc.RpcMethodHandler:
+                return grpc.unary_unary_rpc_method_handler(answer)
+
+        server = grpc.server(ThreadPoolExecutor(4), handlers=[Handler()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"grpc://127.0.0.1:{port}"
+        finally:
+            self.over.set()
+            server.stop(None).wait()
+
+
+@pytest.mark.parametrize("aio", [False, True])
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_second_attempt_gets_the_time_that_is_left(protocol: str, aio: bool) -> None:
+    refusing = Refusing()
+    with refusing.over_grpc() if protocol == "grpc" else refusing.over_http() as url:
+        started_s = time.monotonic()
+        with pytest.raises(UnavailableError, match="did not answer in the time"):
+            predict(url, 2.0, aio=aio)
+        assert 1.8 < time.monotonic() - started_s < 3.0
+    assert refusing.asked == 2
