@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,22 @@ def test_information_is_shown_once_and_plainly(capsys: pytest.CaptureFixture[str
     captured = capsys.readouterr()
     assert captured.err == "recall 0.99\n"
     assert not captured.out
+
+
+def test_an_error_takes_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    show_information()
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("hemogat.any").exception("given\nup")
+    assert capsys.readouterr().err == "given up (ValueError: first second)\n"
+
+
+def test_that_nobody_reads_it_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    show_information()
+    logging.getLogger("hemogat.any").info("recall")
