@@ -53,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for made in collect(given.folder, RESULTS):
         print(f"{made.suite}, {made.step.name}: {made.report}")
     for report in sorted(given.folder.glob("peers/*/*.json")):  # of no suite, but beside them
-        take(report, RESULTS)
+        removed = take(report, RESULTS)
         print(f"peers: {report.name}")
+        for path in removed:
+            print(f"removed, as it is of another machine: {path.name}")
     for line in named_in_vain(RESULTS, PAGES):
         print(line)
 
@@ -90,13 +92,15 @@ def collect(folder: Path, results: Path) -> list[Made]:
     return found
 
 
-def take(report: Path, results: Path) -> None:
-    """Copy a report that is of no suite; the same of another machine goes."""
+def take(report: Path, results: Path) -> list[Path]:
+    """Copy a report that is of no suite; the same of another machine goes; return what went."""
     _copy(report, results)
     taken = results / report.name
-    for before in of_other_machines(taken, read_report(taken).environment):
-        for path in _files(before):
-            path.unlink(missing_ok=True)
+    before = of_other_machines(taken, read_report(taken).environment)
+    removed = [path for other in before for path in _files(other) if path.exists()]
+    for path in removed:
+        path.unlink()
+    return removed
 
 
 def named_in_vain(results: Path, pages: Sequence[Path]) -> list[str]:

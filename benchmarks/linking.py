@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def main() -> None:
     write_atomic(path, text + "\n")
     for before in of_other_machines(path, environment):
         before.unlink()
+        print(f"removed: {before}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -301,6 +301,7 @@ def main() -> None:
     write_atomic(path, text + "\n")
     for before in of_other_machines(path, environment):
         before.unlink()
+        print(f"removed: {before}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def variants_of_runs(given: Sequence[str]) -> list[Variant]:
     Raises:
         ConfigError: a run's layers are not what it is given for, one is given twice, or it has no
             graph.
-        InputError: a RUN alone has no study of the three variants beside it.
+        InputError: a RUN alone has no study of the three variants beside it, or one that lacks
+            figures of the test split.
         BundleError: a run or its study cannot be read.
     """
     if len(given) == 1 and "=" not in given[0]:
@@ -123,7 +124,8 @@ def _of_study(path: Path) -> list[Variant]:
     except ValidationError as error:
         raise BundleError(f"{file}: is no study; make it with: hemogat study gnn {path}") from error
     encoders = _encoders_cost(run)
-    rows = {row.name: row.figures["test"] for row in study.rows}
+    rows = {row.name: row.figures.get("test", {}) for row in study.rows}
+    _check_figures(file, rows)
     return [
         Variant(
             shape_of_run(run, run.record.recipe.head.model_copy(update={"gnn": gnn})),
@@ -134,6 +136,17 @@ def _of_study(path: Path) -> list[Variant]:
         for gnn in GNNS
         if gnn in rows
     ]
+
+
+def _check_figures(file: Path, rows: Mapping[str, Mapping[str, Estimate]]) -> None:
+    """Refuse a study that lacks what is read of it."""
+    known = [gnn for gnn in GNNS if gnn in rows]
+    missing = [f"{name} of {gnn}" for gnn in known for name in ACCURACIES if name not in rows[gnn]]
+    if missing or not known:
+        raise InputError(
+            f"{file}: expected figures of {', '.join(known or GNNS)} on the test split, found none "
+            f"for {', '.join(missing or GNNS)}; make it anew with: hemogat study gnn RUN"
+        )
 
 
 def shape_of_run(run: RunDirectory, head: HeadConfig) -> HeadShape:

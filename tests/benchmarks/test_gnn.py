@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.gnn import GnnReport, GnnSettings, measure_gnn
 from hemogat.benchmarks.gnn_tables import gnn_tables
 from hemogat.benchmarks.gnn_variants import (
+    ACCURACIES,
+    STUDY_FILE,
     Variant,
     base_variants,
     encoders_of_run,
@@ -18,10 +21,13 @@ from hemogat.benchmarks.gnn_variants import (
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.targets import HeadShape
 from hemogat.config import GraphConfig, HeadConfig
+from hemogat.data.manifest import Split
 from hemogat.errors import ConfigError, InputError
 from hemogat.runtime.bundle import Dims
 from hemogat.training.head_names import FULL
+from hemogat.training.intervals import estimate
 from hemogat.training.run_directory import RunDirectory
+from hemogat.training.study_record import Study, StudyRow
 
 FEW = RoundSettings(epochs=1, rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
 
@@ -109,6 +115,44 @@ def test_runs_that_do_not_fit_are_refused(tiny_run: Path, tmp_path: Path) -> Non
         variants_of_runs([f"gat={tiny_run}", f"gat={tiny_run}"])
     with pytest.raises(InputError, match="hemogat study gnn"):
         variants_of_runs([str(tiny_run)])
+
+
+@pytest.mark.parametrize(
+    ("lacking", "problem"),
+    [
+        ({"gat": ("val",)}, "none for accuracy of gat, weighted_f1 of gat, unweighted_accuracy of"),
+        ({"gat": ("test",), "sage": ()}, "figures of gat, sage on .* none for accuracy of sage,"),
+        ({"other": ("test",)}, "expected figures of gat, gcn, sage on the test split, found none"),
+        ({}, "expected figures of gat, gcn, sage on the test split, found none"),
+    ],
+)
+def test_a_study_that_lacks_its_test_figures_is_refused(
+    lacking: dict[str, tuple[Split, ...]], problem: str, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / STUDY_FILE).parent.mkdir(parents=True)
+
+    def variants(splits: dict[str, tuple[Split, ...]]) -> list[Variant]:
+        (run / STUDY_FILE).write_text(study(splits).model_dump_json())
+        return variants_of_runs([str(run)])
+
+    whole = variants({"sage": ("test",), "gat": ("test",)})
+    assert [variant.gnn for variant in whole] == ["gat", "sage"]
+    with pytest.raises(InputError, match=rf"study\.json: .*{problem}.*hemogat study gnn"):
+        variants(lacking)
+
+
+def study(splits: dict[str, tuple[Split, ...]]) -> Study:
+    """Return a study whose rows have figures on these splits."""
+    figures = {name: estimate([0.5], best=0) for name in ACCURACIES}
+    sizes = {"k_audio": 2, "k_text": 3, "parameters": 1, "macs_per_node": 1}
+    rows = [
+        StudyRow(name=name, **sizes, figures=dict.fromkeys(known, figures), minus_reference={})
+        for name, known in splits.items()
+    ]
+    return Study(
+        kind="gnn", recipe="tiny", seeds=(0,), reference=None, chosen="gat", rows=tuple(rows)
+    )
 
 
 def test_a_bank_smaller_than_the_neighbourhood_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ Bundles, runs, checkpoints, features and their cache: tests/reliability/test_tam
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,7 +31,7 @@ from hemogat.serving.repository import CONFIG_FILE, write_repository
 from hemogat.serving.repository_checks import check_repository
 from hemogat.training.partial_run import ORIGIN_FILE, partial_path
 
-REPORT = Path(__file__).parents[2] / "benchmarks/results/cost-table5-meld-amd-epyc-2c.json"
+(REPORT, *_) = sorted(Path(__file__).parents[2].glob("benchmarks/results/cost-*.json"))
 Command = tuple[str | Path, ...]
 Run = Command | Callable[[], object]
 
@@ -235,6 +237,22 @@ def places(
     for variable in (KEY_FILE_VARIABLE, CA_VARIABLE):
         monkeypatch.setenv(variable, "")  # so that it is taken back at the end
     return Places(tmp_path, tiny_manifest, tiny_run, tiny_bundle, tiny_recipe, corpora)
+
+
+def test_the_contents_do_attack_who_loads_them(
+    malicious_contents: list[bytes], marker: Path
+) -> None:
+    """Without this, nothing would be refused in the tests of this folder."""
+    import torch
+
+    def load_torch(content: bytes) -> None:
+        torch.load(io.BytesIO(content), weights_only=False)
+
+    loads = (pickle.loads, pickle.loads, pickle.loads, load_torch, yaml.unsafe_load)
+    for content, load in zip(malicious_contents, loads, strict=True):
+        assert not marker.exists()
+        load(content)
+        marker.rmdir()
 
 
 @pytest.mark.parametrize("place", [name for name in PLACES if name not in NO_PLACES])
