@@ -140,7 +140,7 @@ class AsyncClient:
 
     async def _once(self, what: str, *arguments: Any, spent_s: float = 0.0, **options: Any) -> Any:
         """Ask without retries, in the time that is left."""
-        left_s = max(self._timeout_s - spent_s, 0.001)
+        left_s = max(self._timeout_s - spent_s, 1e-6)
         call = getattr(self._client, what)
         if self._is_grpc:
             return await call(*arguments, client_timeout=left_s, **options)

@@ -206,7 +206,7 @@ class Client:
 
     def _once(self, what: str, *arguments: Any, spent_s: float = 0.0, **options: Any) -> Any:
         """Ask without retries, in the time that is left."""
-        left_s = max(self._timeout_s - spent_s, 0.001)
+        left_s = max(self._timeout_s - spent_s, 1e-6)
         if self._is_grpc:
             options["client_timeout"] = left_s
         with self._endpoint.time_limit(left_s):
