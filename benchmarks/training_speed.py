@@ -46,6 +46,7 @@ from hemogat.training.intervals import estimate
 from hemogat.training.loop import Trainee, train_epochs
 from hemogat.training.memory import keep_freed_memory
 from hemogat.training.metrics import weighted_f1
+from hemogat.training.products import fast_products
 from hemogat.training.run_directory import Features
 from hemogat.versions import installed_versions
 
@@ -127,9 +128,10 @@ def work(side: str, nodes: int, validation: int, rounds: int, go: Go, tell: Tell
             OURS, train, graphs.validation, LABELS, HEAD, GRAPH, config, clock, graphs=graphs
         ).head
         neighbours = graphs.linked(GRAPH)
-        steps = time_steps(
-            head, lambda: head(e.audio, e.text, e.present, neighbours).logits, train.labels
-        )
+        with fast_products():
+            steps = time_steps(
+                head, lambda: head(e.audio, e.text, e.present, neighbours).logits, train.labels
+            )
         tell({"step_wall_s": steps, "max_logits_difference": logits_difference(head, graphs)})
         return
     if side == KEPT:

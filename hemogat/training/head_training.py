@@ -21,6 +21,7 @@ from hemogat.training.epoch import Epoch
 from hemogat.training.loop import NOWHERE, StageFiles, Trainee, train_epochs
 from hemogat.training.memory import keep_freed_memory
 from hemogat.training.metrics import weighted_f1
+from hemogat.training.products import fast_products
 from hemogat.training.run_directory import Features
 
 HIDDEN_LABELS = 0.5  # of the training utterances, drawn anew each epoch
@@ -151,7 +152,7 @@ def train_head(
         optimiser.step()
         return loss.item()
 
-    with progress.stage(f"Train head ({name})", config.epochs) as stage:
+    with fast_products(), progress.stage(f"Train head ({name})", config.epochs) as stage:
         best = train_epochs(
             Trainee(head, optimiser, schedule),
             config,
