@@ -48,17 +48,17 @@ def test_what_came_of_every_recipe_is_in_the_result(
     assert outcomes == {
         "onnx-fp32": "passed", "onnx-fp16": "passed", "onnx-bf16": "emulated",
         "onnx-int8": "refused", "openvino-fp32": "passed", "openvino-bf16": "not judged",
-        "openvino-int8": "passed", "tensorrt-fp16": "graphs", "tensorrt-bf16": "graphs",
-        "tensorrt-int8": "graphs",
+        "openvino-int8": "passed", "openvino-int8-bf16": "passed", "tensorrt-fp16": "graphs",
+        "tensorrt-bf16": "graphs", "tensorrt-int8": "graphs",
     }  # fmt: skip
     (exact,) = (row for row in result.outcomes if row.recipe == "onnx-fp32")
     assert exact.size_bytes == {"fusion": 5}
     rows = gate_recipes.table(result).splitlines()
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert "| `onnx-fp32` | passed | 0 of 54 | +0.00 | +0.00 |" in "\n".join(rows)
     assert "**refused**" in gate_recipes.render("<!-- gate -->\nold\n<!-- /gate -->", result)
     assert gate_recipes.gate_all(tiny_run, None, out) == result  # nothing is asked again
-    assert len(asked) == 10
+    assert len(asked) == 11
 
 
 @pytest.fixture(scope="module")

@@ -168,6 +168,17 @@ def test_a_server_that_says_nothing_is_waited_for_once(protocol: str, aio: bool)
         assert 0.4 < time.monotonic() - started_s < 5
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_what_is_served_is_waited_for_as_long(protocol: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{protocol}://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            Client(url, timeout_s=0.5) as client,
+            pytest.raises(ServerError, match=r"did not answer in the time .*--timeout"),
+        ):
+            client.model_facts()
+
+
 class Refusing:
     """Refuses the first request after a while, and says nothing to the next."""
 
