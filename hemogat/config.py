@@ -297,9 +297,12 @@ def parse_settings(kind: type[SettingsT], raw: object, *, source: str) -> Settin
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        found = error.errors()[0]["input"]
+        first = error.errors()[0]
+        # What several fields do not fit together by says itself what was found.
+        told = first["type"] == "value_error" and not first["loc"]
+        found = "" if told else f", found {first['input']!r:.80}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(f"{source}: {first_problem(error)}, found {found!r:.80}{more}") from error
+        raise ConfigError(f"{source}: {first_problem(error)}{found}{more}") from error
 
 
 def first_problem(error: ValidationError) -> str:
@@ -307,4 +310,6 @@ def first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     where = " ".join(".".join(map(str, first["loc"])).split())  # a key may hold line breaks
     reason = first["msg"].removeprefix("Value error, ")  # pydantic's, before what validators say
+    if not where and first["type"] == "value_error":
+        return reason
     return f"{where or 'the whole file'}: {reason}"

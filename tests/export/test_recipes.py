@@ -180,7 +180,7 @@ def test_random_weights_are_reported_and_not_judged(tiny_run: Path, tmp_path: Pa
 def test_settings_that_an_engine_does_not_have_are_refused(
     settings: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"engine {settings['engine']}: .*{message}"):
+    with pytest.raises(ConfigError, match=f"^options: engine {settings['engine']}: .*{message}$"):
         parse_settings(ExportConfig, settings, source="options")
 
 
