@@ -31,12 +31,12 @@ Judge = Callable[[Callable[[Arrays], Arrays]], Sequence[bool]]
 # Left as they are, as for ONNX: one scale for all frames leaves quiet ones of a feature extractor a
 # few steps, and decisions from audio alone flip.
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
-# As in ONNX's half precision: norms, softmax and residual sums. They take no more time.
+# As in ONNX's half precision: norms, softmax and residual sums.
 _FP32_OPERATIONS = frozenset(
     ("Add", "Divide", "MVN", "Multiply", "Power", "ReduceMean", "Softmax", "Sqrt", "Subtract")
 )
-# OpenVINO 2026.4 runs convolutions of groups of 16 channels 100 times as slowly in bf16 as in fp32,
-# and those of groups of one channel never end.
+# In bf16 OpenVINO 2026.4 has no fast kernel for convolutions of narrower groups, and those of one
+# channel a group never end.
 _BF16_GROUP_CHANNELS = 32
 _KEEPS_FP32 = (
     "precise_0"  # OpenVINO's mark for an operation that is not cast; 2026.4 stores another name
@@ -51,8 +51,7 @@ def convert(onnx_path: Path, folder: Path, precision: IrPrecision, calibration: 
     Float weights are stored as fp32. bf16 is a mark in the IR that the session obeys (OpenVINO
     casts at load). int8 has static scales from ``calibration``, so that an answer never depends on
     its batch; the similarity search stays fp32, so that it finds the same neighbours. int8-bf16 is
-    int8 with a mark for bf16 in a graph that has convolutions: these take a third of an audio
-    encoder's time in fp32, and nothing else that is left in float takes long.
+    int8 with a mark for bf16 in a graph that has convolutions, which are left in float.
 
     Args:
         onnx_path: the graph, external data beside it.

@@ -20,8 +20,8 @@ _LARGE_MACS = 10**8
 def fast_products() -> AbstractContextManager[object]:
     """Return the context to train in on this machine's processor.
 
-    torch multiplies in MKL, which uses half of what AMD's processors with AVX-512 can do; oneDNN,
-    which torch has too, uses all of it. Elsewhere nothing changes.
+    torch multiplies in MKL, which is slower on AMD's processors with AVX-512 than oneDNN, which it
+    has too (``benchmarks/training_speed.py``). Elsewhere nothing changes.
     """
     machine = this_machine()
     served_badly = "AuthenticAMD" in (machine.cpu_model or "") and "avx512f" in machine.cpu_flags

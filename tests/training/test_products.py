@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig
 from hemogat.machine import this_machine
-from hemogat.training import products
+from hemogat.model.bank import Embeddings
+from hemogat.progress import Progress
+from hemogat.training import head_training, products
 from hemogat.training.products import OneDnnProducts, fast_products
+from hemogat.training.run_directory import Features
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN"
@@ -70,6 +74,18 @@ def test_small_and_other_products_stay_as_they_are(onednn_calls: list[tuple[int,
             assert layer(many).dtype is torch.bfloat16
         torch.mm(many, many.T)
     assert not onednn_calls
+
+
+def test_heads_train_with_them(
+    monkeypatch: pytest.MonkeyPatch, onednn_calls: list[tuple[int, ...]]
+) -> None:
+    monkeypatch.setattr(head_training, "fast_products", OneDnnProducts)
+    embeddings = Embeddings(torch.randn(40, 12), torch.randn(40, 12), torch.ones(40, 2).bool())
+    features = Features(embeddings, torch.arange(40) % 2)
+    head, graph = HeadConfig(hidden=8, heads=2), GraphConfig()
+    once = OptimiserConfig(epochs=1, patience=1, learning_rate=1e-3)
+    head_training.train_head("full", features, features, 2, head, graph, once, Progress())
+    assert (40, 12) in onednn_calls
 
 
 @pytest.mark.parametrize(
