@@ -60,7 +60,7 @@ def main() -> None:
 
 def write_bank(folder: Path, rows: int) -> None:
     """Write what a search reads of a bank, and the index of it."""
-    from hemogat.benchmarks.base_models import clustered_embeddings
+    from hemogat.benchmarks.random_heads import clustered_embeddings
 
     drawn = clustered_embeddings(rows)
     every = np.arange(rows)

@@ -27,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from hemogat.benchmarks.base_models import DIM, OPSET, build_head, clustered_embeddings
+from hemogat.benchmarks.base_models import OPSET
 from hemogat.benchmarks.environment import describe_environment, load_average
+from hemogat.benchmarks.random_heads import DIM, build_head, clustered_embeddings
 from hemogat.config import GraphConfig
 from hemogat.contract import Engine, SearchMode
 from hemogat.export.gathered_graphs import export_fusion_gather

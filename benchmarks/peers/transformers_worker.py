@@ -10,7 +10,7 @@ from transformers import AutoModel
 
 from hemogat.benchmarks.runners import noise_windows, size_mib, token_arrays
 from hemogat.benchmarks.targets import Case, Component, PeerTarget, Target
-from hemogat.benchmarks.torch_runners import check_compiler
+from hemogat.benchmarks.torch_calls import check_compiler
 from hemogat.benchmarks.worker import answer_requests
 from hemogat.benchmarks.worker_protocol import Opened
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hemogat.benchmarks.base_models import build_head, clustered_embeddings
 from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.random_heads import build_head, clustered_embeddings
 from hemogat.benchmarks.statistics import LatencySummary, latency_figures, summarise
 from hemogat.config import GraphConfig, Settings
 from hemogat.model.bank import transductive

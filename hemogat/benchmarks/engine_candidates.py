@@ -9,7 +9,6 @@ from hemogat.benchmarks.base_models import (
     OPSET,
     PADDED_TOKENS,
     build_base_models,
-    build_head_of,
     calibration_feeds,
     write_graphs,
 )
@@ -17,6 +16,7 @@ from hemogat.benchmarks.engine_report import EngineSettings
 from hemogat.benchmarks.epochs import Entry
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.outside_candidates import outside_entries
+from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.targets import GraphsTarget, HeadShape, PresetTarget
 from hemogat.contract import Engine, Precision
 from hemogat.errors import IncompleteError

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from hemogat.benchmarks.base_models import OPSET, build_head_of
+from hemogat.benchmarks.base_models import OPSET
 from hemogat.benchmarks.cost import VariantCost, variant_cost
 from hemogat.benchmarks.epochs import Entry, SideBySideSettings
 from hemogat.benchmarks.figures import Figure, Unit
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.gnn_variants import Variant
 from hemogat.benchmarks.noise import RunWatch
+from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.runners import random_embeddings

@@ -1,4 +1,5 @@
-"""Targets, loaded and ready to be timed. What needs torch lies in :mod:`.torch_runners`."""
+"""Targets, loaded and ready to be timed. What needs torch lies in :mod:`.torch_runners`
+and :mod:`.head_runner`."""
 
 from __future__ import annotations
 
@@ -38,7 +39,11 @@ from hemogat.runtime.preprocess import PreparedUtterance
 from hemogat.runtime.sessions import open_graph
 from hemogat.serving.client import Client
 
-_TORCH_RUNNERS = "hemogat.benchmarks.torch_runners"
+_IN_TORCH = {  # by a target's kind; modules of their own, as torch takes seconds to import
+    "run": ("hemogat.benchmarks.torch_runners", "RunRunner"),
+    "preset": ("hemogat.benchmarks.torch_runners", "PresetRunner"),
+    "head": ("hemogat.benchmarks.head_runner", "HeadRunner"),
+}
 _SPECIAL_TOKENS = 2  # BERT's before and after the text
 _LOUDNESS = 0.1
 _BASE_VOCABULARY = (1000, 30_000)  # of BERT-base: real word pieces
@@ -75,9 +80,8 @@ def open_runner(target: Target, threads: int | None, device: str) -> Runner:
     if isinstance(target, ReferenceTarget):
         return ReferenceRunner(target, threads)
     assert not isinstance(target, PeerTarget), "a peer has a worker of its own"
-    kinds = {"run": "RunRunner", "head": "HeadRunner", "preset": "PresetRunner"}
-    in_torch = getattr(importlib.import_module(_TORCH_RUNNERS), kinds[target.kind])
-    runner: Runner = in_torch(target, threads, device)
+    module, name = _IN_TORCH[target.kind]
+    runner: Runner = getattr(importlib.import_module(module), name)(target, threads, device)
     return runner
 
 

@@ -1,63 +1,37 @@
-"""Targets that run in torch: a run directory, and heads with random weights."""
+"""Targets with encoders that run in torch: a run directory, and the base preset."""
 
 from __future__ import annotations
-
-import os
-import shutil
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hemogat.benchmarks.base_models import build_base_models, build_inductive_head
+from hemogat.benchmarks.base_models import build_base_models
 from hemogat.benchmarks.runners import (
     check_tokens,
     noise_windows,
-    random_embeddings,
     size_mib,
     text_of,
     token_arrays,
     wav_bytes,
 )
-from hemogat.benchmarks.targets import COMPONENTS, Case, HeadTarget, PresetTarget, RunTarget
+from hemogat.benchmarks.targets import COMPONENTS, Case, PresetTarget, RunTarget
+from hemogat.benchmarks.torch_calls import Call, fusion_call, maybe_compiled, set_up, waiting
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.contract import MODALITIES
 from hemogat.data.audio import cut_windows, decode_audio
 from hemogat.data.text import TextTokenizer
-from hemogat.errors import ConfigError, IncompleteError
 from hemogat.model.bank import InductiveHead, freeze_bank
 from hemogat.runtime.bundle import Dims
 from hemogat.training.head_names import FULL
 from hemogat.training.run_directory import RunDirectory, head_path
-
-_Call = Callable[[], object]
-
-
-class HeadRunner:
-    """A head with its bank, weights random."""
-
-    def __init__(self, target: HeadTarget, threads: int | None, device: str) -> None:
-        self._device = _set_up(threads, device)
-        shape = target.shape
-        head = build_inductive_head(shape).to(self._device)
-        self._head = _maybe_compiled(head, self._device, compiled=target.compiled)
-        self._dims = shape.dims
-        self.opened = Opened(
-            components=("fusion",), gnn=shape.head.gnn, bank_rows=shape.bank_rows, size_mib=None
-        )
-
-    def prepare(self, case: Case) -> _Call:
-        """Make the inputs of a case, and return what runs it once."""
-        return _fusion_call(self._head, case.batch, self._dims, self._device)
 
 
 class PresetRunner:
     """The base preset on arrays, weights random."""
 
     def __init__(self, target: PresetTarget, threads: int | None, device: str) -> None:
-        self._device = _set_up(threads, device)
+        self._device = set_up(threads, device)
         models = build_base_models(target.bank_rows)
         self._padded_tokens = target.padded_tokens
         self._audio = models.audio_encoder.to(self._device)
@@ -72,11 +46,11 @@ class PresetRunner:
             size_mib=sum(t.numel() * t.element_size() for t in tensors) / 2**20,
         )
 
-    def prepare(self, case: Case) -> _Call:
+    def prepare(self, case: Case) -> Call:
         """Make the inputs of a case, and return what runs it once."""
         dims = Dims(audio=self._audio.dim, text=self._text.dim)
         if case.component == "fusion":
-            return _fusion_call(self._head, case.batch, dims, self._device)
+            return fusion_call(self._head, case.batch, dims, self._device)
         windows = torch.from_numpy(noise_windows(case.batch * case.windows)).to(self._device)
         arrays = token_arrays(case.batch, case.tokens)
         padding = ((0, 0), (0, max(0, (self._padded_tokens or 0) - case.tokens)))
@@ -88,19 +62,19 @@ class PresetRunner:
             encoded: Tensor = self._audio(windows)
             return encoded.reshape(case.batch, -1, encoded.shape[1]).mean(dim=1)
 
-        calls: dict[str, _Call] = {
+        calls: dict[str, Call] = {
             "audio_encoder": heard,
             "text_encoder": lambda: self._text(ids, mask),
             "end_to_end": lambda: self._head(heard(), self._text(ids, mask), present),
         }
-        return _waiting(calls[case.component], self._device)
+        return waiting(calls[case.component], self._device)
 
 
 class RunRunner:
     """A run directory: its encoders, and its head on the bank of its training split."""
 
     def __init__(self, target: RunTarget, threads: int | None, device: str) -> None:
-        self._device = _set_up(threads, device)
+        self._device = set_up(threads, device)
         run = RunDirectory.open(target.path)
         recipe = run.record.recipe
         self._recipe = recipe
@@ -119,7 +93,7 @@ class RunRunner:
             self._tokenizer = TextTokenizer(run.tokenizer_path, recipe.text)
             files |= {f for name in modules for f in (run.path / name).glob("*.safetensors")}
         self._modules = {
-            name: _maybe_compiled(
+            name: maybe_compiled(
                 module.to(self._device),
                 self._device,
                 compiled=target.compiled,
@@ -135,11 +109,11 @@ class RunRunner:
             size_mib=size_mib(files),
         )
 
-    def prepare(self, case: Case) -> _Call:
+    def prepare(self, case: Case) -> Call:
         """Make the inputs of a case, and return what runs it once."""
         fuse = self._modules["fusion"]
         if case.component == "fusion":
-            return _fusion_call(fuse, case.batch, self._dims, self._device)
+            return fusion_call(fuse, case.batch, self._dims, self._device)
         windows = torch.from_numpy(noise_windows(case.windows)).to(self._device)
         tokens = check_tokens(self._tokenizer.encode(text_of(case.tokens)), case.tokens)
         ids = torch.from_numpy(tokens.input_ids).expand(case.batch, -1).to(self._device)
@@ -170,58 +144,5 @@ class RunRunner:
         encoded: Tensor = self._modules["audio_encoder"](windows)
         return encoded.reshape(batch, -1, encoded.shape[1]).mean(dim=1)
 
-    def _waiting(self, call: _Call) -> _Call:
-        return _waiting(call, self._device)
-
-
-def _fusion_call(head: nn.Module, batch: int, dims: Dims, device: torch.device) -> _Call:
-    feeds = [torch.from_numpy(a).to(device) for a in random_embeddings(batch, dims).values()]
-    return _waiting(lambda: head(*feeds), device)
-
-
-def _waiting(call: _Call, device: torch.device) -> _Call:
-    """Return what calls without gradients and waits until the device has finished."""
-
-    @torch.inference_mode()
-    def run() -> None:
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return run
-
-
-def _set_up(threads: int | None, device: str) -> torch.device:
-    if threads is not None:
-        torch.set_num_threads(threads)
-    kind = device.partition(":")[0]
-    if kind not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device {device}: torch runs on cpu or cuda[:n]")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise IncompleteError(f"device {device}: torch finds no CUDA device; use --device cpu")
-    if kind == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
-
-
-def check_compiler() -> None:
-    """Refuse torch.compile where it has nothing to compile with.
-
-    Raises:
-        IncompleteError: there is no C++ compiler.
-    """
-    compilers = (os.environ.get("CXX"), "g++", "clang++")
-    if not any(name and shutil.which(name) for name in compilers):
-        raise IncompleteError("torch.compile needs a C++ compiler; install g++, or name it in CXX")
-
-
-def _maybe_compiled(
-    module: nn.Module, device: torch.device, *, compiled: bool, cuda_graphs: bool = False
-) -> Any:
-    if not compiled:
-        return module
-    if cuda_graphs and device.type != "cuda":
-        raise ConfigError(f"cuda-graphs: expected --device cuda, found {device}")
-    if device.type == "cpu":
-        check_compiler()
-    return torch.compile(module, mode="reduce-overhead" if cuda_graphs else None)
+    def _waiting(self, call: Call) -> Call:
+        return waiting(call, self._device)

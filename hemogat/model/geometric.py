@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 
 from hemogat.contract import Direction
 from hemogat.model.graph_layers import DenseGATLayer, DenseGCNLayer, DenseSAGELayer, GraphLayer
@@ -35,6 +34,9 @@ def edges_of(neighbours: Tensor, direction: Direction) -> Tensor:
 
 def geometric_conv(layer: GraphLayer) -> nn.Module:
     """Return PyTorch Geometric's layer, holding the very parameters of ``layer``."""
+    # Here, as its import takes as long as torch's, and few graphs need it.
+    from torch_geometric.nn import GATConv, GCNConv, SAGEConv
+
     conv: nn.Module
     if isinstance(layer, DenseGATLayer):
         conv = GATConv(

@@ -5,7 +5,7 @@ from types import ModuleType
 import torch
 
 from hemogat.benchmarks.authors_way import authors_edges, measure_authors_way
-from hemogat.benchmarks.base_models import DIM, clustered_embeddings
+from hemogat.benchmarks.random_heads import DIM, clustered_embeddings
 
 
 def test_the_graph_is_the_authors(authors: ModuleType) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hemogat.benchmarks import torch_runners
-from hemogat.benchmarks.base_models import BaseModels, build_head_of
+from hemogat.benchmarks.base_models import BaseModels
 from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.runners import GraphsRunner
 from hemogat.benchmarks.side_by_side import measure_side_by_side

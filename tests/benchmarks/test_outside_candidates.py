@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.testing import assert_allclose
 
-from hemogat.benchmarks.base_models import BaseModels, build_head_of
+from hemogat.benchmarks.base_models import BaseModels
 from hemogat.benchmarks.outside_candidates import outside_entries
+from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.runners import GatherRunner
 from hemogat.benchmarks.targets import Case, GatherTarget, HeadShape
 from hemogat.config import GraphConfig, HeadConfig
