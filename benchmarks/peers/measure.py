@@ -19,7 +19,8 @@ from typing import Literal
 from prepare import DEFAULT_WORK, ENGINES_FILE, HERE
 
 from hemogat.benchmarks.authors_way import measure_authors_way
-from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.entries import Entry
+from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings

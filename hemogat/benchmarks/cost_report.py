@@ -16,7 +16,8 @@ from hemogat.benchmarks.cost import (
     encoders_cost,
     variant_cost,
 )
-from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.entries import Entry
+from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.figures import MACHINE, P50, Better, Figure, Unit
 from hemogat.benchmarks.gnn import MODEL
 from hemogat.benchmarks.gnn_variants import GNNS, encoders_of_run, shape_of_run

@@ -13,7 +13,7 @@ from hemogat.benchmarks.base_models import (
     write_graphs,
 )
 from hemogat.benchmarks.engine_report import EngineSettings
-from hemogat.benchmarks.epochs import Entry
+from hemogat.benchmarks.entries import Entry
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.outside_candidates import outside_entries
 from hemogat.benchmarks.random_heads import build_head_of

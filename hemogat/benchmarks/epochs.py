@@ -7,35 +7,23 @@ case when the medians of all of them are known; a target that has left all is no
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
-from hemogat.benchmarks.bootstrap import Epochs, median_interval
+from hemogat.benchmarks.bootstrap import FEWEST_EPOCHS, median_interval
+from hemogat.benchmarks.entries import REFERENCE, Entry, Measured, Timed
 from hemogat.benchmarks.findings import Findings
-from hemogat.benchmarks.rounds import EpochTimes, RoundSettings, measure_epoch
+from hemogat.benchmarks.rounds import RoundSettings, measure_epoch
 from hemogat.benchmarks.targets import Case, GraphsTarget, ReferenceTarget, Target, is_named
 from hemogat.benchmarks.worker_link import WorkerLink
-from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.config import PositiveInt, Settings
 from hemogat.contract import INT8_PRECISIONS
 from hemogat.errors import ConfigError, IncompleteError
+from hemogat.machine import usable_cores
 from hemogat.progress import Progress, Stage
 
-REFERENCE = "reference"
-
-
-class Entry(NamedTuple):
-    """A target, and what figures call it.
-
-    Ratios are to those of its ``group`` that are a ``base``, or to the first if none is.
-    """
-
-    name: str
-    target: Target
-    group: str = ""
-    base: bool = False
+_STARTED_ALONE = FEWEST_EPOCHS  # epochs; in later ones as many processes start at once as cores
 
 
 class SideBySideSettings(Settings):
@@ -50,57 +38,6 @@ class SideBySideSettings(Settings):
     device: str = "cpu"
     int8: bool = False
     rounds: RoundSettings = RoundSettings()
-
-
-@dataclass
-class Timed:
-    """A target's epochs on one case; ``started_s``: of each, from the measurement's start."""
-
-    epochs: list[EpochTimes] = field(default_factory=list)
-    started_s: list[float] = field(default_factory=list)
-
-    @property
-    def times_ms(self) -> Epochs:
-        """The times, of each epoch [rounds, runs of a turn]."""
-        return [epoch.times_ms for epoch in self.epochs]
-
-    @property
-    def runs_per_turn(self) -> int | None:
-        """How often it ran in each turn so far; None before the first epoch."""
-        return self.epochs[0].times_ms.shape[1] if self.epochs else None
-
-
-@dataclass
-class Measured:
-    """What was measured of one target at one number of threads.
-
-    ``timed``: by case. ``kernels``: of the reference workload, by the case that it took turns with.
-    """
-
-    entry: Entry
-    threads: int | None
-    opened: Opened
-    timed: dict[Case, Timed] = field(default_factory=dict)
-    kernels: dict[Case, dict[str, Timed]] = field(default_factory=dict)
-    start_up_s: list[float] = field(default_factory=list)
-    peak_memory_mib: list[float] = field(default_factory=list)
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether this is the reference workload."""
-        return isinstance(self.entry.target, ReferenceTarget)
-
-    def plays(self, case: Case) -> tuple[Case, ...]:
-        """Return what it runs in the rounds of a case."""
-        if self.is_reference:
-            return tuple(Case(component=kernel) for kernel in self.opened.components)
-        return (case,) if case.component in self.opened.components else ()
-
-    def home(self, case: Case, played: Case) -> Timed:
-        """Return where times belong of what it ran in the rounds of a case."""
-        if self.is_reference:
-            return self.kernels.setdefault(case, {}).setdefault(played.component, Timed())
-        return self.timed.setdefault(case, Timed())
 
 
 def measure_epochs(
@@ -133,7 +70,7 @@ def measure_epochs(
             run.epoch(taken, bar)
             longest_s = max(longest_s, run.elapsed_s() - began_s)
             taken += 1
-    found.epochs.append((taken, rounds.rounds_per_epoch))
+    found.epochs.append((taken, *run.rounds()))
     if left:
         found.notes.append(
             f"cases known to ±{100 * rounds.half_width:g} % took part in fewer epochs"
@@ -162,7 +99,7 @@ class _Run:
     @property
     def steps(self) -> int:
         """How often an epoch advances the bar."""
-        return len(self._slots) + len(self._settings.cases) * self._settings.rounds.rounds_per_epoch
+        return len(self._slots) + len(self._settings.cases)
 
     @property
     def measured(self) -> list[Measured]:
@@ -177,6 +114,12 @@ class _Run:
     def left(self) -> int:
         """How many cases of a group take part in no further epochs."""
         return len(self._left)
+
+    def rounds(self) -> tuple[int, int]:
+        """Return the fewest and the most rounds that an epoch has of a case."""
+        timed = [one for measured in self._measured.values() for one in measured.all_timed()]
+        found = [one.shape[0] for one in timed if one.shape is not None]
+        return min(found), max(found)
 
     def known(self) -> bool:
         """Say whether all medians are known well enough; what is known leaves further epochs."""
@@ -207,9 +150,13 @@ class _Run:
     def epoch(self, number: int, bar: Stage) -> None:
         """Measure everything once more, in fresh processes; each epoch begins with another one."""
         with ExitStack() as stack:
+            began_s = self.elapsed_s()
             links = self._open(number, stack, bar)
+            # What later epochs take to start, so that half of their time is rounds.
+            start_s = (self.elapsed_s() - began_s) / usable_cores()
+            fill_s = start_s / len(self._settings.cases)
             for case in self._settings.cases:
-                self._measure(case, links, bar)
+                self._measure(case, links, bar, fill_s)
             for measured, link in links:
                 closed = link.close()
                 whole = all(self._plays(measured, case) for case in measured.timed)
@@ -217,34 +164,50 @@ class _Run:
                     measured.peak_memory_mib.append(closed.peak_memory_mib)
 
     def _open(self, number: int, stack: ExitStack, bar: Stage) -> list[tuple[Measured, WorkerLink]]:
+        """Start what is still measured; each of the first epochs' processes alone, to time that."""
         links = []
         places = [
             place
             for place, measured in sorted(self._measured.items())
             if not self._is_over(measured)
         ] or list(range(len(self._slots)))
-        first = number % len(places)
-        for place in (*places[first:], *places[:first]):
-            entry, threads = self._slots[place]
-            device = self._settings.device
-            try:
-                link = WorkerLink(entry.name, entry.target, threads=threads, device=device)
-            except IncompleteError as error:
-                if number:  # it ran in earlier epochs
-                    raise
-                self._found.leave_out(entry.name, _without_path(error, entry.target))
-                continue
-            stack.callback(link.stop)
-            measured = self._measured.setdefault(place, Measured(entry, threads, link.opened))
-            measured.start_up_s.append(link.start_up_s)
-            links.append((measured, link))
-            bar.advance(note=entry.name)
+        first, alone = number % len(places), number < _STARTED_ALONE
+        order = (*places[first:], *places[:first])
+        with _starters(1 if alone else usable_cores()) as pool:
+            opening = [pool.submit(self._start, place, number, stack) for place in order]
+            for place, future in zip(order, opening, strict=True):
+                if (link := future.result()) is None:
+                    continue
+                entry, threads = self._slots[place]
+                measured = self._measured.setdefault(place, Measured(entry, threads, link.opened))
+                if alone:
+                    measured.start_up_s.append(link.start_up_s)
+                links.append((measured, link))
+                bar.advance(note=entry.name)
         if not self._alone and all(measured.is_reference for measured, _ in links):
             raise IncompleteError("; ".join(self._found.notes))
         return links
 
+    def _start(self, place: int, number: int, stack: ExitStack) -> WorkerLink | None:
+        """Start one target's process; None where it cannot run here, as the first epoch tells."""
+        entry, threads = self._slots[place]
+        device = self._settings.device
+        try:
+            link = WorkerLink(entry.name, entry.target, threads=threads, device=device)
+        except IncompleteError as error:
+            if number:  # it ran in earlier epochs
+                raise
+            self._found.leave_out(entry.name, _without_path(error, entry.target))
+            return None
+        stack.callback(link.stop)
+        return link
+
     def _measure(
-        self, case: Case, links: Sequence[tuple[Measured, WorkerLink]], bar: Stage
+        self,
+        case: Case,
+        links: Sequence[tuple[Measured, WorkerLink]],
+        bar: Stage,
+        fill_s: float,
     ) -> None:
         players: list[tuple[WorkerLink, Case]] = []
         homes: list[Timed] = []
@@ -265,11 +228,22 @@ class _Run:
                 f"are asked end_to_end, and runs without encoders, which have fusion"
             )
         began_s = self.elapsed_s()
-        earlier = [home.runs_per_turn for home in homes]
-        found = measure_epoch(players, self._settings.rounds, bar, earlier)
+        earlier = [home.shape for home in homes]
+        found = measure_epoch(players, self._settings.rounds, bar, earlier, fill_s)
         for home, times in zip(homes, found, strict=True):
             home.epochs.append(times)
             home.started_s.append(began_s)
+
+
+@contextmanager
+def _starters(at_once: int) -> Iterator[ThreadPoolExecutor]:
+    """Run threads that start processes; after an error those that wait are not started."""
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _without_path(error: IncompleteError, target: Target) -> str:

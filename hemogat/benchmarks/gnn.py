@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from hemogat.benchmarks.base_models import OPSET
 from hemogat.benchmarks.cost import VariantCost, variant_cost
-from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.entries import Entry
+from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.figures import Figure, Unit
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.gnn_variants import Variant

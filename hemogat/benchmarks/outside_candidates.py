@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hemogat.benchmarks.base_models import OPSET, BaseModels
-from hemogat.benchmarks.epochs import Entry
+from hemogat.benchmarks.entries import Entry
 from hemogat.benchmarks.targets import GatherTarget, HeadShape
 from hemogat.contract import Engine, Precision, SearchMode
 from hemogat.export.gathered_graphs import export_fusion_gather

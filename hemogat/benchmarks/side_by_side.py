@@ -16,7 +16,8 @@ from hemogat.benchmarks.bootstrap import (
     percentile_intervals,
     round_medians,
 )
-from hemogat.benchmarks.epochs import Entry, Measured, SideBySideSettings, Timed, measure_epochs
+from hemogat.benchmarks.entries import Entry, Measured, Timed
+from hemogat.benchmarks.epochs import SideBySideSettings, measure_epochs
 from hemogat.benchmarks.figures import MACHINE, OVER, RELATIVE, SPEED_UP, Better, Figure, Unit
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.reference import KERNEL_WORK

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.entries import Entry
+from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings

@@ -7,7 +7,8 @@ import pytest
 
 from hemogat.benchmarks import torch_runners
 from hemogat.benchmarks.base_models import BaseModels
-from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.entries import Entry
+from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.runners import GraphsRunner

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from hemogat.benchmarks import epochs
-from hemogat.benchmarks.epochs import Entry, SideBySideSettings
+from hemogat.benchmarks.entries import Entry
+from hemogat.benchmarks.epochs import SideBySideSettings, measure_epochs
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.side_by_side import measure_side_by_side
 from hemogat.benchmarks.targets import Case, PeerTarget, ReferenceTarget, Target
 from hemogat.benchmarks.worker_protocol import Closed, Opened, Turn
+from hemogat.progress import Progress
 
 FUSION, TEXT = Case(component="fusion"), Case(component="text_encoder")
 SLOW_AT_FIRST = 2  # epochs
@@ -23,6 +27,8 @@ class Link:
     """A worker without a process: its times depend on the target's name and the epoch."""
 
     opened_of: dict[str, int]
+    starting: ClassVar[list[tuple[int, int]]]  # epochs, and how many were starting
+    _starting = 0
     start_up_s = 0.1
 
     def __init__(self, name: str, target: Target, *, threads: int | None, device: str) -> None:
@@ -30,6 +36,10 @@ class Link:
         components = ("gemm", "copy") if isinstance(target, ReferenceTarget) else _offered(name)
         self.opened = Opened.model_validate({"components": components})
         self._epoch = self.opened_of[name] = self.opened_of.get(name, 0) + 1
+        Link._starting += 1
+        time.sleep(0.01)
+        self.starting.append((self._epoch, Link._starting))
+        Link._starting -= 1
         self._ran: set[str] = set()
 
     def run(self, case: Case, *, untimed: int, timed: int) -> Turn:
@@ -55,6 +65,8 @@ def opened_of(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr("hemogat.benchmarks.rounds._PAUSE_S", 0)
     found: dict[str, int] = {}
     monkeypatch.setattr(Link, "opened_of", found, raising=False)
+    monkeypatch.setattr(Link, "starting", [], raising=False)
+    monkeypatch.setattr(epochs, "usable_cores", lambda: 2)
     return found
 
 
@@ -71,7 +83,7 @@ def measured(*entries: Entry, limit_s: float = 600) -> Findings:
 def test_what_is_known_leaves_and_its_partners_stay(opened_of: dict[str, int]) -> None:
     known = [entry("steady both", "known"), entry("steady too", "known")]
     found = measured(*known, entry("unsteady both", ""), entry("beside it", ""))
-    ((taken, _),) = found.epochs
+    ((taken, *_),) = found.epochs
     assert taken > 3
     assert opened_of == {
         "steady both": 3, "steady too": 3,
@@ -102,6 +114,21 @@ def test_ratios_and_memory_are_of_whole_epochs(opened_of: dict[str, int]) -> Non
     assert one("machine", "copy_rate").low is not None
 
 
+def test_start_up_is_timed_alone_and_later_processes_start_together(
+    opened_of: dict[str, int],
+) -> None:
+    rounds = RoundSettings(epochs=5, rounds=10)
+    settings = SideBySideSettings(cases=(FUSION,), rounds=rounds)
+    entries = [entry(name, "") for name in ("one", "two", "three")]
+    found = measure_epochs(entries, settings, Findings(), Progress())
+    assert [len(measured.start_up_s) for measured in found] == [3, 3, 3, 3]
+    assert opened_of["one"] == 5
+    most = {epoch: max(n for e, n in Link.starting if e == epoch) for epoch in range(1, 6)}
+    assert most == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2}
+
+
 def test_the_limit_ends_it_before_all_is_known(opened_of: dict[str, int]) -> None:
     found = measured(entry("unsteady both", ""), limit_s=0)
-    assert found.epochs == [(3, 2)]
+    ((taken, fewest, _),) = found.epochs
+    assert taken == 3
+    assert fewest >= 2
