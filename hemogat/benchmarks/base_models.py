@@ -47,17 +47,13 @@ def build_base_models(bank_rows: int, seed: int = 0) -> BaseModels:
     return BaseModels(audio, text, InductiveHead(head, bank, GraphConfig()).eval(), bank)
 
 
-def write_graphs(models: BaseModels, folder: Path) -> dict[GraphName, Path]:
-    """Export all three graphs as fp32 ONNX, each into a folder of its own."""
-    return {
-        "audio_encoder": export_audio_encoder(
-            models.audio_encoder, folder / "audio_encoder", OPSET
-        ),
-        "text_encoder": export_text_encoder(models.text_encoder, folder / "text_encoder", OPSET),
-        "fusion": export_fusion(
-            models.head.head, models.bank, GraphConfig(), folder / "fusion", OPSET
-        ),
-    }
+def write_graph(models: BaseModels, graph: GraphName, folder: Path) -> Path:
+    """Export one graph as fp32 ONNX into ``folder``."""
+    if graph == "audio_encoder":
+        return export_audio_encoder(models.audio_encoder, folder, OPSET)
+    if graph == "text_encoder":
+        return export_text_encoder(models.text_encoder, folder, OPSET)
+    return export_fusion(models.head.head, models.bank, GraphConfig(), folder, OPSET)
 
 
 def sample_feeds(tokens: int = TOKENS, seed: int = 0) -> dict[GraphName, Arrays]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from hemogat.benchmarks.base_models import (
@@ -10,15 +11,15 @@ from hemogat.benchmarks.base_models import (
     PADDED_TOKENS,
     build_base_models,
     calibration_feeds,
-    write_graphs,
+    write_graph,
 )
 from hemogat.benchmarks.engine_report import EngineSettings
 from hemogat.benchmarks.entries import Entry
 from hemogat.benchmarks.findings import Findings
+from hemogat.benchmarks.in_processes import Task, run_in_processes
 from hemogat.benchmarks.outside_candidates import outside_entries
 from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.targets import GraphsTarget, HeadShape, PresetTarget
-from hemogat.contract import Engine, Precision
 from hemogat.errors import IncompleteError
 from hemogat.export.onnx_graphs import export_fusion
 from hemogat.export.openvino_ir import IrPrecision, compress_weights, convert, save_ir
@@ -29,8 +30,16 @@ from hemogat.progress import Progress
 from hemogat.runtime.bundle import GraphName
 
 _ENCODERS: tuple[GraphName, ...] = ("audio_encoder", "text_encoder")
+_FUSION: GraphName = "fusion"
 _BASE_ENGINE = "onnx-fp32"  # ratios are to this, too, beside torch
-Paths = Mapping[GraphName, Path]
+_ENGINES = (
+    _BASE_ENGINE,
+    "onnx-int8",
+    "openvino-fp32",
+    "openvino-bf16",
+    "openvino-int8",
+    "openvino-int8-bf16",
+)
 
 
 def engine_entries(
@@ -53,68 +62,86 @@ def engine_entries(
             base=True,
         ),
     ]
-    with progress.stage("Build the base preset", 6 + len(settings.larger_banks)) as bar:
-        models, shape = build_base_models(rows), HeadShape(bank_rows=rows)
-        onnx = write_graphs(models, folder / "onnx-fp32")
-        entries.append(_entry("onnx", "fp32", onnx, shape))
-        bar.advance(note="onnx fp32")
-        for engine, precision, paths in write_engines(onnx, folder, settings.calibration_samples):
-            entries.append(_entry(engine, precision, paths, shape))
-            bar.advance(note=f"{engine} {precision}")
-        try:
-            entries += outside_entries(models, shape, onnx["fusion"], folder)
-        except IncompleteError as error:
-            found.leave_out("bank searched outside the graph", str(error))
-        bar.advance(note="bank outside the graph")
-        for larger in settings.larger_banks:
-            entries += _larger_bank(HeadShape(bank_rows=larger), folder / f"bank-{larger}")
-            bar.advance(note=f"bank of {larger}")
-    return entries
+    samples, larger = settings.calibration_samples, settings.larger_banks
+    tasks = [  # the longest first
+        *(Task(graph, _write_encoder, (graph, folder, rows, samples)) for graph in _ENCODERS),
+        *(Task(f"bank of {many}", _larger_bank, (many, folder)) for many in larger),
+        Task(_FUSION, _write_fusion, (folder, rows)),
+    ]
+    with progress.stage("Build the base preset", len(tasks)) as bar:
+        *built, (fusion, outside) = run_in_processes(tasks, bar)
+    encoders, banks = built[: len(_ENCODERS)], built[len(_ENCODERS) :]
+    written = dict(zip((*_ENCODERS, _FUSION), (*encoders, fusion), strict=True))
+    for engine in _ENGINES:
+        paths = {graph: files[engine] for graph, files in written.items()}
+        entries.append(_entry(engine, paths, HeadShape(bank_rows=rows)))
+    if isinstance(outside, str):
+        found.leave_out("bank searched outside the graph", outside)
+    else:
+        entries += outside
+    return [*entries, *chain.from_iterable(banks)]
 
 
 def write_engines(
-    onnx: Paths, folder: Path, calibration_samples: int
-) -> Iterator[tuple[Engine, Precision, dict[GraphName, Path]]]:
-    """Write the graphs for every engine and precision but ONNX fp32, which is given."""
-    calibration = calibration_feeds(calibration_samples)
-    place = folder / "onnx-int8"
-    encoders = {g: quantise(onnx[g], place / g, calibration[g]) for g in _ENCODERS}
-    yield "onnx", "int8", encoders | {"fusion": pack_head(onnx["fusion"], place / "fusion")}
+    graph: GraphName, onnx: Path, folder: Path, calibration_samples: int
+) -> dict[str, Path]:
+    """Write one graph for every engine and precision but ONNX fp32, which is given.
+
+    Returns:
+        the files by engine and precision, as "openvino-int8".
+
+    Raises:
+        IncompleteError: what an export needs is not installed.
+    """
+    place = {engine: folder / engine / graph for engine in _ENGINES}
     floats: tuple[IrPrecision, ...] = ("fp32", "bf16")
-    for precision in floats:
-        place = folder / f"openvino-{precision}"
-        yield "openvino", precision, {g: convert(p, place / g, precision) for g, p in onnx.items()}
-    place = folder / "openvino-int8"
-    int8 = {g: convert(onnx[g], place / g, "int8", calibration[g]) for g in _ENCODERS}
-    int8["fusion"] = compress_weights(onnx["fusion"], place / "fusion")
-    yield "openvino", "int8", int8
-    yield "openvino", "int8-bf16", int8 | _marked_for_bf16(int8, folder)
+    written = {f"openvino-{p}": convert(onnx, place[f"openvino-{p}"], p) for p in floats}
+    if graph == _FUSION:
+        written["onnx-int8"] = pack_head(onnx, place["onnx-int8"])
+        int8 = compress_weights(onnx, place["openvino-int8"])
+        return written | {"openvino-int8": int8, "openvino-int8-bf16": int8}
+    calibration = calibration_feeds(calibration_samples)[graph]
+    written["onnx-int8"] = quantise(onnx, place["onnx-int8"], calibration)
+    int8 = convert(onnx, place["openvino-int8"], "int8", calibration)
+    model = require("openvino", extra="openvino").Core().read_model(int8)
+    marked = save_ir(model, place["openvino-int8-bf16"], "int8-bf16")  # not quantised again
+    return written | {"openvino-int8": int8, "openvino-int8-bf16": marked}
 
 
-def _marked_for_bf16(int8: Paths, folder: Path) -> dict[GraphName, Path]:
-    """Write the encoders of openvino-int8 for openvino-int8-bf16, without quantising them again."""
-    core = require("openvino", extra="openvino").Core()
-    place = folder / "openvino-int8-bf16"
-    return {g: save_ir(core.read_model(int8[g]), place / g, "int8-bf16") for g in _ENCODERS}
+def _write_encoder(graph: GraphName, folder: Path, rows: int, samples: int) -> dict[str, Path]:
+    onnx = write_graph(build_base_models(rows), graph, folder / _BASE_ENGINE / graph)
+    return {_BASE_ENGINE: onnx} | write_engines(graph, onnx, folder, samples)
 
 
-def _entry(engine: Engine, precision: Precision, paths: Paths, shape: HeadShape) -> Entry:
-    name = f"{engine}-{precision}"
-    target = GraphsTarget(paths=dict(paths), engine=engine, precision=precision, shape=shape)
-    return Entry(name, target, base=name == _BASE_ENGINE)
+def _write_fusion(folder: Path, rows: int) -> tuple[dict[str, Path], list[Entry] | str]:
+    """Write the fusion step, also with its bank outside; what keeps that from running, if so."""
+    models = build_base_models(rows)
+    onnx = write_graph(models, _FUSION, folder / _BASE_ENGINE / _FUSION)
+    written = {_BASE_ENGINE: onnx} | write_engines(_FUSION, onnx, folder, 0)
+    try:
+        return written, outside_entries(models, HeadShape(bank_rows=rows), onnx, folder)
+    except IncompleteError as error:
+        return written, str(error)
 
 
-def _larger_bank(shape: HeadShape, folder: Path) -> list[Entry]:
+def _entry(name: str, paths: Mapping[GraphName, Path], shape: HeadShape) -> Entry:
+    engine, _, precision = name.partition("-")
+    given = {"paths": paths, "engine": engine, "precision": precision, "shape": shape}
+    return Entry(name, GraphsTarget.model_validate(given), base=name == _BASE_ENGINE)
+
+
+def _larger_bank(rows: int, folder: Path) -> list[Entry]:
     """Write the fusion graph alone with a larger bank; its ratios are to ONNX Runtime's in fp32."""
+    shape, folder = HeadShape(bank_rows=rows), folder / f"bank-{rows}"
     head, bank = build_head_of(shape)
     onnx = export_fusion(head, bank, shape.graph, folder / "onnx", OPSET)
     del head, bank
-    graphs: list[tuple[Engine, Precision, Path]] = [
-        ("onnx", "fp32", onnx),
-        ("onnx", "int8", pack_head(onnx, folder / "onnx-int8")),
-        ("openvino", "fp32", convert(onnx, folder / "openvino", "fp32")),
-    ]
+    graphs = {
+        _BASE_ENGINE: onnx,
+        "onnx-int8": pack_head(onnx, folder / "onnx-int8"),
+        "openvino-fp32": convert(onnx, folder / "openvino", "fp32"),
+    }
     return [
-        _entry(engine, precision, {"fusion": path}, shape)._replace(group=f"bank {shape.bank_rows}")
-        for engine, precision, path in graphs
+        _entry(name, {_FUSION: path}, shape)._replace(group=f"bank {rows}")
+        for name, path in graphs.items()
     ]
