@@ -38,12 +38,9 @@ class Timed:
         return [epoch.times_ms for epoch in self.epochs]
 
     @property
-    def shape(self) -> tuple[int, int] | None:
-        """Rounds and runs of a turn of each epoch so far; None before the first."""
-        if not self.epochs:
-            return None
-        rounds, runs = self.epochs[0].times_ms.shape
-        return rounds, runs
+    def runs_per_turn(self) -> int | None:
+        """How often it ran in each turn so far; None before the first epoch."""
+        return self.epochs[0].times_ms.shape[1] if self.epochs else None
 
 
 @dataclass
@@ -65,10 +62,6 @@ class Measured:
     def is_reference(self) -> bool:
         """Whether this is the reference workload."""
         return isinstance(self.entry.target, ReferenceTarget)
-
-    def all_timed(self) -> list[Timed]:
-        """Return everything that was timed of it."""
-        return [*self.timed.values(), *(t for ks in self.kernels.values() for t in ks.values())]
 
     def plays(self, case: Case) -> tuple[Case, ...]:
         """Return what it runs in the rounds of a case."""

@@ -70,7 +70,7 @@ def measure_epochs(
             run.epoch(taken, bar)
             longest_s = max(longest_s, run.elapsed_s() - began_s)
             taken += 1
-    found.epochs.append((taken, *run.rounds()))
+    found.epochs.append((taken, rounds.rounds_per_epoch))
     if left:
         found.notes.append(
             f"cases known to ±{100 * rounds.half_width:g} % took part in fewer epochs"
@@ -99,7 +99,7 @@ class _Run:
     @property
     def steps(self) -> int:
         """How often an epoch advances the bar."""
-        return len(self._slots) + len(self._settings.cases)
+        return len(self._slots) + len(self._settings.cases) * self._settings.rounds.rounds_per_epoch
 
     @property
     def measured(self) -> list[Measured]:
@@ -114,12 +114,6 @@ class _Run:
     def left(self) -> int:
         """How many cases of a group take part in no further epochs."""
         return len(self._left)
-
-    def rounds(self) -> tuple[int, int]:
-        """Return the fewest and the most rounds that an epoch has of a case."""
-        timed = [one for measured in self._measured.values() for one in measured.all_timed()]
-        found = [one.shape[0] for one in timed if one.shape is not None]
-        return min(found), max(found)
 
     def known(self) -> bool:
         """Say whether all medians are known well enough; what is known leaves further epochs."""
@@ -150,13 +144,9 @@ class _Run:
     def epoch(self, number: int, bar: Stage) -> None:
         """Measure everything once more, in fresh processes; each epoch begins with another one."""
         with ExitStack() as stack:
-            began_s = self.elapsed_s()
             links = self._open(number, stack, bar)
-            # What later epochs take to start, so that half of their time is rounds.
-            start_s = (self.elapsed_s() - began_s) / usable_cores()
-            fill_s = start_s / len(self._settings.cases)
             for case in self._settings.cases:
-                self._measure(case, links, bar, fill_s)
+                self._measure(case, links, bar)
             for measured, link in links:
                 closed = link.close()
                 whole = all(self._plays(measured, case) for case in measured.timed)
@@ -203,11 +193,7 @@ class _Run:
         return link
 
     def _measure(
-        self,
-        case: Case,
-        links: Sequence[tuple[Measured, WorkerLink]],
-        bar: Stage,
-        fill_s: float,
+        self, case: Case, links: Sequence[tuple[Measured, WorkerLink]], bar: Stage
     ) -> None:
         players: list[tuple[WorkerLink, Case]] = []
         homes: list[Timed] = []
@@ -228,8 +214,8 @@ class _Run:
                 f"are asked end_to_end, and runs without encoders, which have fusion"
             )
         began_s = self.elapsed_s()
-        earlier = [home.shape for home in homes]
-        found = measure_epoch(players, self._settings.rounds, bar, earlier, fill_s)
+        earlier = [home.runs_per_turn for home in homes]
+        found = measure_epoch(players, self._settings.rounds, bar, earlier)
         for home, times in zip(homes, found, strict=True):
             home.epochs.append(times)
             home.started_s.append(began_s)

@@ -16,15 +16,14 @@ from hemogat.benchmarks.series import Series
 class Findings:
     """Figures, and what a reader has to know beside them.
 
-    ``epochs``: of each measurement, how many it took, and the fewest and the most rounds that they
-    have of a case. ``unsettled``: targets and components whose times had not settled when a warm-up
-    ended. ``moved``: kernels of the reference workload whose times differ between epochs.
-    ``series``: how times went.
+    ``epochs``: of each measurement, how many it took and of how many rounds. ``unsettled``: targets
+    and components whose times had not settled when a warm-up ended. ``moved``: kernels of the
+    reference workload whose times differ between epochs. ``series``: how times went.
     """
 
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    epochs: list[tuple[int, int, int]] = field(default_factory=list)
+    epochs: list[tuple[int, int]] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
@@ -48,10 +47,7 @@ class Findings:
         """Return the notes, and what is doubtful about the times, a line each."""
         lines = list(self.notes)
         if self.epochs:
-            taken = ", ".join(
-                f"{epochs} of {fewest if fewest == most else f'{fewest} to {most}'} rounds"
-                for epochs, fewest, most in self.epochs
-            )
+            taken = ", ".join(f"{epochs} of {rounds} rounds" for epochs, rounds in self.epochs)
             lines.append(f"epochs taken: {taken}")
             if not any(figure.metric == "energy" for figure in self.figures):
                 lines.append("energy: not measured, as no counter can be read here")

@@ -24,19 +24,18 @@ from hemogat.progress import Stage
 
 # A library's threads may spin for a while after a run; they must not take cores from the next turn.
 _PAUSE_S = 0.02
-_MOST_SHARES = 10  # rounds of an epoch that fill time, by its share of rounds
 HALF_WIDTH = 0.05  # of a median's interval, as a share of the median: what is narrow enough
 
 
 class RoundSettings(Settings):
     """How often and how long.
 
-    Epochs: at least ``epochs``, each with fresh processes and its share of ``rounds``, or more
-    rounds where these are short beside the start of the processes; then more epochs of a case,
-    until every target's median has an interval within ±``half_width`` of it, or ``limit_s`` would
-    be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the medians of two in
-    a row differ by at most ``warm_up_tolerance``, for at most ``warm_up_limit_s``. A turn: as many
-    runs as fit into ``turn_ms`` in the first epoch, at least one, at most ``turn_runs``.
+    Epochs: at least ``epochs``, each with fresh processes and its share of ``rounds``; then more
+    of a case, until every target's median has an interval within ±``half_width`` of it, or
+    ``limit_s`` would be over. Warm-up, in each epoch: groups of ``warm_up_group`` runs, until the
+    medians of two in a row differ by at most ``warm_up_tolerance``, for at most
+    ``warm_up_limit_s``. A turn: as many runs as fit into ``turn_ms`` in the first epoch, at least
+    one, at most ``turn_runs``.
     """
 
     epochs: PositiveInt = 5
@@ -45,13 +44,13 @@ class RoundSettings(Settings):
     limit_s: Annotated[float, Field(ge=0)] = 120.0
     turn_ms: PositiveFloat = 50.0
     turn_runs: PositiveInt = 10
-    warm_up_group: PositiveInt = 3
+    warm_up_group: PositiveInt = 2
     warm_up_tolerance: PositiveFloat = 0.05
     warm_up_limit_s: PositiveFloat = 20.0
 
     @property
     def rounds_per_epoch(self) -> int:
-        """The share of ``rounds`` that one epoch takes at least."""
+        """The share of ``rounds`` that one epoch takes."""
         return math.ceil(self.rounds / self.epochs)
 
     def in_words(self) -> str:
@@ -60,8 +59,7 @@ class RoundSettings(Settings):
             f"epochs, in each of which every target gets a fresh process, in an order that turns; "
             f"then, for each case, warm-up until the medians of two groups of "
             f"{self.warm_up_group} runs differ by at most {100 * self.warm_up_tolerance:g} % (at "
-            f"most {self.warm_up_limit_s:g} s), and {self.rounds_per_epoch} rounds, or as many as "
-            f"fit into a case's share of the time that starting the processes took, in which the "
+            f"most {self.warm_up_limit_s:g} s), and {self.rounds_per_epoch} rounds in which the "
             f"targets take turns of one untimed and 1 to {self.turn_runs} timed runs "
             f"({self.turn_ms:g} ms): at least {self.epochs} epochs, and more of a case until "
             f"the medians of all that are compared have intervals within "
@@ -96,18 +94,16 @@ def measure_epoch(
     players: Sequence[tuple[TakesTurns, Case]],
     settings: RoundSettings,
     bar: Stage,
-    shapes: Sequence[tuple[int, int] | None],
-    fill_s: float = 0.0,
+    runs_per_turn: Sequence[int | None],
 ) -> list[EpochTimes]:
     """Measure workers, each on its case, that take turns.
 
     Args:
         players: the workers and what they run.
         settings: how often.
-        bar: shows what is measured.
-        shapes: of each player's times in earlier epochs, [rounds, runs of a turn], so that all
-            epochs weigh alike; None: as many as fit.
-        fill_s: how long rounds go on if no player has such a shape, beyond their share.
+        bar: shows the rounds.
+        runs_per_turn: of each player in earlier epochs, so that all epochs weigh alike; None: as
+            many as fit.
 
     Raises:
         HemogatError: a worker cannot run its case, or died.
@@ -115,29 +111,18 @@ def measure_epoch(
     warm_ups = [_warm_up(worker, case, settings) for worker, case in players]
     turns: list[list[Turn]] = [[] for _ in players]
     counts = [
-        warm_up.runs_per_turn if shape is None else shape[1]
-        for warm_up, shape in zip(warm_ups, shapes, strict=True)
+        warm_up.runs_per_turn if earlier is None else earlier
+        for warm_up, earlier in zip(warm_ups, runs_per_turn, strict=True)
     ]
-    wanted = next((shape[0] for shape in shapes if shape is not None), None)
-    ends_s = time.perf_counter() + fill_s
-    while not _is_over(len(turns[0]), wanted, settings, time.perf_counter() < ends_s):
+    for _ in range(settings.rounds_per_epoch):
         for (worker, case), count, taken in zip(players, counts, turns, strict=True):
             time.sleep(_PAUSE_S)
             taken.append(worker.run(case, untimed=1, timed=count))
-        bar.advance(0, note=players[-1][1].component)
-    bar.advance()
+        bar.advance(note=players[-1][1].component)
     return [
         EpochTimes(_times_ms(taken), warm_up.stable, _energy_j(taken), _cores(taken))
         for taken, warm_up in zip(turns, warm_ups, strict=True)
     ]
-
-
-def _is_over(done: int, wanted: int | None, settings: RoundSettings, has_time: bool) -> bool:
-    """Say whether an epoch has its rounds: ``wanted``, or its share and what fills the time."""
-    if wanted is not None:
-        return done >= wanted
-    share = settings.rounds_per_epoch
-    return done >= share and not (has_time and done < _MOST_SHARES * share)
 
 
 def _times_ms(turns: Sequence[Turn]) -> NDArray[np.float64]:
@@ -164,9 +149,9 @@ class _WarmUp:
 
 
 def _warm_up(worker: TakesTurns, case: Case, settings: RoundSettings) -> _WarmUp:
-    started_s = time.perf_counter()
+    started = time.perf_counter()
     last_ms, stable = _group_ms(worker, case, settings), False
-    while not stable and time.perf_counter() - started_s < settings.warm_up_limit_s:
+    while not stable and time.perf_counter() - started < settings.warm_up_limit_s:
         now_ms = _group_ms(worker, case, settings)
         stable = abs(now_ms - last_ms) <= settings.warm_up_tolerance * last_ms
         last_ms = now_ms

@@ -74,9 +74,7 @@ def test_each_epoch_has_fresh_processes_in_another_order(found: Findings, folder
     starts = [line.split() for line in (folder / "log").read_text().splitlines()]
     assert [name for name, _ in starts] == ["2", "8", "8", "2", "2", "8"]
     assert len({process for _, process in starts}) == 6
-    ((epochs, fewest, most),) = found.epochs
-    assert epochs == 3
-    assert fewest == most >= 2
+    assert found.epochs == [(3, 2)]
     assert "not measured: missing: has no such models" in found.notes
 
 
@@ -113,9 +111,8 @@ def test_every_rounds_median_is_kept(found: Findings) -> None:
     kept = {(s.target, s.axes["component"]): s for s in found.series}
     parts = [("2", "fusion"), ("8", "fusion"), ("reference", "gemm"), ("reference", "copy")]
     assert sorted(kept) == sorted(parts)
-    ((_, rounds, _),) = found.epochs
     for series in kept.values():
-        assert [len(epoch) for epoch in series.medians_ms] == [rounds] * 3
+        assert [len(epoch) for epoch in series.medians_ms] == [2, 2, 2]
         assert sorted(series.started_s) == list(series.started_s)
         assert Series.model_validate_json(series.model_dump_json()) == series
     assert '"' in kept["2", "fusion"].model_dump_json().partition("medians_ms")[2]
@@ -137,7 +134,7 @@ def test_further_epochs_follow_while_medians_are_not_known(tmp_path: Path) -> No
         return measure_side_by_side([sleeper(tmp_path, "2")], settings).epochs[0][0]
 
     assert epochs(1e-9, 0) == 1  # no time is left
-    assert 3 <= epochs(1e9, 600) <= 6  # until there are 3 with 6 rounds in all: an interval
+    assert epochs(1e9, 600) == 6  # the first that has an interval at all
 
 
 def test_a_case_that_nobody_offers_is_refused(tmp_path: Path) -> None:
