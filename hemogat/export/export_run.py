@@ -37,6 +37,7 @@ from hemogat.export.targets import (
     Calibration,
     Source,
     build_plans,
+    check_converters,
     is_accuracy_aware,
     target_name,
     write_bank_graphs,
@@ -113,6 +114,7 @@ def export_run(
             gone, an index is asked for without neighbours, or ``out`` is something else.
         ConfigError: k is larger than the bank.
     """
+    check_converters(config)
     run = RunDirectory.open(run_path)
     manifest = manifest_of(run)  # refuse before anything is computed
     if config.ivf_index:

@@ -31,6 +31,7 @@ from hemogat.export.tensorrt_script import write_build_script
 from hemogat.export_config import ExportConfig
 from hemogat.model.bank import Bank
 from hemogat.model.head import FusionHead
+from hemogat.optional import require
 from hemogat.progress import Progress, Stage
 from hemogat.runtime.bundle import GraphName
 
@@ -71,6 +72,23 @@ class Models:
 def target_name(engine: Engine, precision: Precision) -> str:
     """Return what folders and reports call an engine in a precision: onnx-int8."""
     return f"{engine}-{precision}"
+
+
+def check_converters(config: ExportConfig) -> None:
+    """Refuse, before anything is computed, an engine whose packages are not installed.
+
+    TensorRT's are none of these: without them the graphs and the script that builds plans are
+    written.
+
+    Raises:
+        IncompleteError: naming the extra that brings them.
+    """
+    if config.engine == "openvino":
+        require("openvino", extra="openvino")
+        if config.is_int8:
+            require("nncf", extra="openvino")
+    elif config.engine == "onnx":
+        require("onnxruntime", extra="cpu")
 
 
 def write_models(source: Source, config: ExportConfig, folder: Path, progress: Progress) -> Models:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from hemogat.data.manifest import read_manifest, write_manifest
-from hemogat.errors import BundleError, ConfigError, InputError, ParityError
+from hemogat.errors import BundleError, ConfigError, IncompleteError, InputError, ParityError
 from hemogat.export import targets as export_module
 from hemogat.export.export_run import export_run
 from hemogat.export_config import ExportConfig
@@ -247,6 +248,24 @@ def test_utterances_without_a_modality_are_compared_too(
         if clip.split == "test":
             for neighbour in pipeline(clip.audio, clip.text).neighbours:
                 assert present[neighbour.row, ("audio", "text").index(neighbour.modality)]
+
+
+@pytest.mark.parametrize(
+    ("config", "module"),
+    [
+        (ExportConfig(), "onnxruntime"),
+        (ExportConfig(engine="openvino"), "openvino"),
+        (ExportConfig(engine="openvino", precision="int8"), "nncf"),
+    ],
+    ids=str,
+)
+def test_what_converts_is_missed_before_anything_is_computed(
+    config: ExportConfig, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(IncompleteError, match=rf"{module} .*pip install"):
+        export_run(tmp_path / "no run", tmp_path / "bundle", config)
+    assert_nothing_was_written(tmp_path)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
