@@ -80,6 +80,17 @@ def interval_of_single(values: Sequence[float]) -> Interval:
     return Interval(value, value / math.exp(half_width), value * math.exp(half_width))
 
 
+def epochs_needed(half_width: float, epochs: int, wanted: float) -> int:
+    """Return how many epochs narrow an interval to ±``wanted`` if they vary as these ``epochs`` do.
+
+    ``half_width``: of the interval that these gave, finite.
+    """
+    needed, error = epochs, half_width * math.sqrt(epochs) / _t_quantile(epochs)
+    while error * _t_quantile(needed) / math.sqrt(needed) > wanted:
+        needed += 1
+    return needed
+
+
 def round_medians(epochs: Epochs) -> list[NDArray[np.float64]]:
     """Return each round's median, of each epoch [rounds, 1]."""
     return [np.median(times, axis=1, keepdims=True) for times in epochs]
@@ -102,9 +113,12 @@ def _half_widths(epochs: Epochs, percentiles: Sequence[int]) -> NDArray[np.float
     logarithms = _weighted_percentiles(np.log(every[order]), drawn[:, epoch_of], percentiles)
     # Resampled epochs vary less than independent ones, as they are drawn around their own mean.
     errors = logarithms.std(axis=0) * math.sqrt(count / (count - 1))
-    quantile = _T_QUANTILES[min(count - 1, len(_T_QUANTILES)) - 1]
-    half_widths: NDArray[np.float64] = quantile * errors
+    half_widths: NDArray[np.float64] = _t_quantile(count) * errors
     return half_widths
+
+
+def _t_quantile(epochs: int) -> float:
+    return _T_QUANTILES[min(epochs - 1, len(_T_QUANTILES)) - 1]
 
 
 def _weighted_percentiles(

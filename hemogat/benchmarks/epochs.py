@@ -6,12 +6,13 @@ case when the medians of all of them are known; a target that has left all is no
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-from hemogat.benchmarks.bootstrap import FEWEST_EPOCHS, median_interval
+from hemogat.benchmarks.bootstrap import FEWEST_EPOCHS, epochs_needed, median_interval
 from hemogat.benchmarks.entries import REFERENCE, Entry, Measured, Timed
 from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.rounds import RoundSettings, measure_epoch
@@ -71,6 +72,11 @@ def measure_epochs(
             longest_s = max(longest_s, run.elapsed_s() - began_s)
             taken += 1
     found.epochs.append((taken, rounds.rounds_per_epoch))
+    if (needed := run.epochs_needed()) > taken:
+        found.notes.append(
+            f"all medians within ±{100 * rounds.half_width:g} %: about {needed} epochs at this "
+            f"noise, --limit-s {math.ceil(needed * run.elapsed_s() / taken / 60) * 60}"
+        )
     if left:
         found.notes.append(
             f"cases known to ±{100 * rounds.half_width:g} % took part in fewer epochs"
@@ -129,6 +135,14 @@ class _Run:
             and all(median_interval(timed.times_ms).half_width <= wanted for timed in every)
         }
         return len(self._left) == len(groups)
+
+    def epochs_needed(self) -> int:
+        """Return how many epochs all medians need that have an interval; 0 where none has."""
+        wanted = self._settings.rounds.half_width
+        timed = [timed for measured in self._measured.values() for timed in measured.timed.values()]
+        found = [(median_interval(each.times_ms).half_width, len(each.epochs)) for each in timed]
+        known = (epochs_needed(width, n, wanted) for width, n in found if width < math.inf)
+        return max(known, default=0)
 
     def _plays(self, measured: Measured, case: Case) -> tuple[Case, ...]:
         """Return what a target still runs in the rounds of a case."""

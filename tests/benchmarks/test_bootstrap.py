@@ -11,6 +11,7 @@ from scipy import stats
 
 from hemogat.benchmarks import bootstrap
 from hemogat.benchmarks.bootstrap import (
+    epochs_needed,
     interval_of_single,
     median_interval,
     paired_ratios,
@@ -110,6 +111,21 @@ def test_ratios_are_taken_round_by_round() -> None:
     drift = [np.linspace(n, n + 5, 20)[:, np.newaxis] * np.ones((1, 3)) for n in (1, 2, 3)]
     ratio = median_interval(paired_ratios([2 * each for each in drift], drift))
     assert (ratio.low, ratio.value, ratio.high) == pytest.approx((2, 2, 2))
+
+
+def test_as_many_epochs_as_are_said_to_be_needed_narrow_the_interval() -> None:
+    random = np.random.default_rng(4)
+
+    def width(epochs: int) -> float:
+        levels_ms = 10 * np.exp(random.normal(0, 0.08, (40, epochs, 1, 1)))
+        times_ms = levels_ms * np.exp(random.normal(0, 0.02, (40, epochs, 6, 2)))
+        return float(np.median([median_interval([*each]).half_width for each in times_ms]))
+
+    needed = epochs_needed(width(5), 5, 0.05)
+    assert needed > 8
+    assert width(needed) == pytest.approx(0.05, rel=0.3)
+    assert epochs_needed(0.04, 5, 0.05) == 5
+    assert epochs_needed(1.0, 5, 0.05) > 400  # beyond the table of quantiles
 
 
 def test_quantiles_are_students() -> None:
