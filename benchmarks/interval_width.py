@@ -2,14 +2,16 @@
 
 python benchmarks/interval_width.py REPORT.json --out FILE.json
 
-From the round medians that a report of targets side by side keeps: after each number of epochs, how
-many seconds had passed, how many medians had an interval within ±5 %, and how wide the others were.
-What was known, and so took part in fewer epochs, counts with its last interval.
+From the round medians that a report of targets side by side keeps (the report's own intervals are
+of all times): with each number of epochs, when the last of them began, how many medians had an
+interval within ±5 %, and how wide the others were. What was known, and so took part in fewer
+epochs, counts with its last interval.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,13 +83,14 @@ def interval_widths(path: Path) -> IntervalWidths:
         raise InputError(
             f"{path}: expected the times of {FEWEST_EPOCHS} epochs or more, found {most}"
         )
+    rows = [_after(series, epochs) for epochs in range(FEWEST_EPOCHS, most + 1)]
     return IntervalWidths(
         report=path.name,
         created_utc=report.created_utc,
         environment=report.environment,
         notes=tuple(note for note in report.notes if note.startswith("warning: the machine")),
         medians=len(series),
-        after=tuple(_after(series, epochs) for epochs in range(FEWEST_EPOCHS, most + 1)),
+        after=tuple(row for row in rows if row.widest < math.inf),
     )
 
 

@@ -132,6 +132,14 @@ def test_no_module_of_the_serving_arm_loads_torch() -> None:
     assert loaded == []
 
 
+def test_a_process_that_times_a_head_alone_imports_no_encoders() -> None:
+    loaded = in_fresh_interpreter(
+        "import json, sys, hemogat.benchmarks.head_runner\n"
+        "print(json.dumps(sorted({'torch', 'transformers', 'torch_geometric'} & set(sys.modules))))"
+    )
+    assert loaded == ["torch"]
+
+
 def test_import_hemogat_loads_nothing_but_itself() -> None:
     loaded = in_fresh_interpreter(
         "import sys\n"

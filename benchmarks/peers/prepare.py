@@ -15,11 +15,12 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
-from typing import get_args
 
-from hemogat.benchmarks.base_models import build_base_models, write_graph
+from hemogat.benchmarks.base_models import OPSET, build_base_models, write_encoder
 from hemogat.benchmarks.engine_candidates import write_engines
 from hemogat.benchmarks.targets import HeadShape
+from hemogat.config import GraphConfig
+from hemogat.export.onnx_graphs import export_fusion
 from hemogat.files import write_atomic
 from hemogat.runtime.bundle import GraphName
 
@@ -58,8 +59,15 @@ def export_ours(work: Path) -> None:
     models.audio_encoder.backbone.save_pretrained(work / "models" / "audio")
     models.text_encoder.backbone.save_pretrained(work / "models" / "text")
     inside: dict[str, dict[str, str]] = {}
-    for graph in get_args(GraphName):
-        onnx = write_graph(models, graph, work / "onnx-fp32" / graph)
+    place = work / "onnx-fp32"
+    fp32: dict[GraphName, Path] = {
+        "audio_encoder": write_encoder(models.audio_encoder, place / "audio_encoder"),
+        "text_encoder": write_encoder(models.text_encoder, place / "text_encoder"),
+        "fusion": export_fusion(
+            models.head.head, models.bank, GraphConfig(), place / "fusion", OPSET
+        ),
+    }
+    for graph, onnx in fp32.items():
         engines = write_engines(graph, onnx, work, _CALIBRATION_SAMPLES)
         for name, path in ({"onnx-fp32": onnx} | engines).items():
             inside.setdefault(name, {})[graph] = str(path.relative_to(work))

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import torch
+import torch_geometric.nn  # noqa: F401 - here, so that no round times its import
 from torch import Tensor
 
 from hemogat.benchmarks.figures import Figure

@@ -17,7 +17,7 @@ from hemogat.benchmarks.cost import base_encoders
 from hemogat.benchmarks.random_heads import DIM, build_head
 from hemogat.config import GraphConfig
 from hemogat.contract import WINDOW_SAMPLES
-from hemogat.export.onnx_graphs import export_audio_encoder, export_fusion, export_text_encoder
+from hemogat.export.onnx_graphs import export_audio_encoder, export_text_encoder
 from hemogat.model.bank import Bank, InductiveHead
 from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.runtime.bundle import GraphName
@@ -47,13 +47,11 @@ def build_base_models(bank_rows: int, seed: int = 0) -> BaseModels:
     return BaseModels(audio, text, InductiveHead(head, bank, GraphConfig()).eval(), bank)
 
 
-def write_graph(models: BaseModels, graph: GraphName, folder: Path) -> Path:
-    """Export one graph as fp32 ONNX into ``folder``."""
-    if graph == "audio_encoder":
-        return export_audio_encoder(models.audio_encoder, folder, OPSET)
-    if graph == "text_encoder":
-        return export_text_encoder(models.text_encoder, folder, OPSET)
-    return export_fusion(models.head.head, models.bank, GraphConfig(), folder, OPSET)
+def write_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> Path:
+    """Export an encoder as fp32 ONNX into ``folder``."""
+    if isinstance(encoder, AudioEncoder):
+        return export_audio_encoder(encoder, folder, OPSET)
+    return export_text_encoder(encoder, folder, OPSET)
 
 
 def sample_feeds(tokens: int = TOKENS, seed: int = 0) -> dict[GraphName, Arrays]:

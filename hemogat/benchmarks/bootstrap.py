@@ -85,10 +85,13 @@ def epochs_needed(half_width: float, epochs: int, wanted: float) -> int:
 
     ``half_width``: of the interval that these gave, finite.
     """
-    needed, error = epochs, half_width * math.sqrt(epochs) / _t_quantile(epochs)
-    while error * _t_quantile(needed) / math.sqrt(needed) > wanted:
-        needed += 1
-    return needed
+    # An interval reaches from value / f to value * f: what falls with more epochs is log f.
+    error = math.asinh(half_width) * math.sqrt(epochs) / _t_quantile(epochs)
+    narrow = math.asinh(wanted)
+    for count in range(epochs, len(_T_QUANTILES) + 1):
+        if error * _t_quantile(count) / math.sqrt(count) <= narrow:
+            return count
+    return max(epochs, math.ceil((error * _T_QUANTILES[-1] / narrow) ** 2))
 
 
 def round_medians(epochs: Epochs) -> list[NDArray[np.float64]]:

@@ -9,18 +9,16 @@ from pathlib import Path
 from hemogat.benchmarks.base_models import (
     OPSET,
     PADDED_TOKENS,
-    build_base_models,
     calibration_feeds,
-    write_graph,
+    write_encoder,
 )
+from hemogat.benchmarks.cost import base_encoders
 from hemogat.benchmarks.engine_report import EngineSettings
 from hemogat.benchmarks.entries import Entry
-from hemogat.benchmarks.findings import Findings
 from hemogat.benchmarks.in_processes import Task, run_in_processes
 from hemogat.benchmarks.outside_candidates import outside_entries
 from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.targets import GraphsTarget, HeadShape, PresetTarget
-from hemogat.errors import IncompleteError
 from hemogat.export.onnx_graphs import export_fusion
 from hemogat.export.openvino_ir import IrPrecision, compress_weights, convert, save_ir
 from hemogat.export.packed_head import pack_head
@@ -31,6 +29,7 @@ from hemogat.runtime.bundle import GraphName
 
 _ENCODERS: tuple[GraphName, ...] = ("audio_encoder", "text_encoder")
 _FUSION: GraphName = "fusion"
+_NEEDED = {"onnxruntime": "cpu", "openvino": "openvino", "nncf": "openvino"}  # module to extra
 _BASE_ENGINE = "onnx-fp32"  # ratios are to this, too, beside torch
 _ENGINES = (
     _BASE_ENGINE,
@@ -42,9 +41,7 @@ _ENGINES = (
 )
 
 
-def engine_entries(
-    settings: EngineSettings, folder: Path, found: Findings, progress: Progress
-) -> list[Entry]:
+def engine_entries(settings: EngineSettings, folder: Path, progress: Progress) -> list[Entry]:
     """Build the base preset in ``folder``, and return everything that takes turns.
 
     Torch comes first, as it is and with texts padded as the authors train; then the engines, the
@@ -53,6 +50,8 @@ def engine_entries(
     Raises:
         IncompleteError: what an export needs is not installed.
     """
+    for module, extra in _NEEDED.items():
+        require(module, extra)
     rows = settings.bank_rows
     entries = [
         Entry("torch-eager", PresetTarget(bank_rows=rows), base=True),
@@ -64,22 +63,18 @@ def engine_entries(
     ]
     samples, larger = settings.calibration_samples, settings.larger_banks
     tasks = [  # the longest first
-        *(Task(graph, _write_encoder, (graph, folder, rows, samples)) for graph in _ENCODERS),
+        *(Task(graph, _write_encoder, (graph, folder, samples)) for graph in _ENCODERS),
         *(Task(f"bank of {many}", _larger_bank, (many, folder)) for many in larger),
         Task(_FUSION, _write_fusion, (folder, rows)),
     ]
     with progress.stage("Build the base preset", len(tasks)) as bar:
-        *built, (fusion, outside) = run_in_processes(tasks, bar)
+        *built, (fusion, outside) = run_in_processes(tasks, folder, bar)
     encoders, banks = built[: len(_ENCODERS)], built[len(_ENCODERS) :]
     written = dict(zip((*_ENCODERS, _FUSION), (*encoders, fusion), strict=True))
     for engine in _ENGINES:
         paths = {graph: files[engine] for graph, files in written.items()}
         entries.append(_entry(engine, paths, HeadShape(bank_rows=rows)))
-    if isinstance(outside, str):
-        found.leave_out("bank searched outside the graph", outside)
-    else:
-        entries += outside
-    return [*entries, *chain.from_iterable(banks)]
+    return [*entries, *outside, *chain.from_iterable(banks)]
 
 
 def write_engines(
@@ -108,20 +103,19 @@ def write_engines(
     return written | {"openvino-int8": int8, "openvino-int8-bf16": marked}
 
 
-def _write_encoder(graph: GraphName, folder: Path, rows: int, samples: int) -> dict[str, Path]:
-    onnx = write_graph(build_base_models(rows), graph, folder / _BASE_ENGINE / graph)
+def _write_encoder(graph: GraphName, folder: Path, samples: int) -> dict[str, Path]:
+    encoder = base_encoders()[_ENCODERS.index(graph)]
+    onnx = write_encoder(encoder, folder / _BASE_ENGINE / graph)
     return {_BASE_ENGINE: onnx} | write_engines(graph, onnx, folder, samples)
 
 
-def _write_fusion(folder: Path, rows: int) -> tuple[dict[str, Path], list[Entry] | str]:
-    """Write the fusion step, also with its bank outside; what keeps that from running, if so."""
-    models = build_base_models(rows)
-    onnx = write_graph(models, _FUSION, folder / _BASE_ENGINE / _FUSION)
+def _write_fusion(folder: Path, rows: int) -> tuple[dict[str, Path], list[Entry]]:
+    """Write the fusion step, also with its bank outside."""
+    shape = HeadShape(bank_rows=rows)
+    head, bank = build_head_of(shape)
+    onnx = export_fusion(head, bank, shape.graph, folder / _BASE_ENGINE / _FUSION, OPSET)
     written = {_BASE_ENGINE: onnx} | write_engines(_FUSION, onnx, folder, 0)
-    try:
-        return written, outside_entries(models, HeadShape(bank_rows=rows), onnx, folder)
-    except IncompleteError as error:
-        return written, str(error)
+    return written, outside_entries(head, bank, shape, onnx, folder)
 
 
 def _entry(name: str, paths: Mapping[GraphName, Path], shape: HeadShape) -> Entry:

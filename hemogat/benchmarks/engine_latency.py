@@ -30,7 +30,7 @@ def measure_engines(
     """
     progress, watch, found = progress or Progress(), RunWatch(), Findings()
     started = time.perf_counter()
-    entries = engine_entries(settings, folder, found, progress)
+    entries = engine_entries(settings, folder, progress)
     export_s = time.perf_counter() - started
     side_by_side = SideBySideSettings(
         cases=CASES, threads=(settings.threads,), rounds=settings.rounds
@@ -56,7 +56,8 @@ def _method(settings: EngineSettings, export_s: float) -> list[str]:
         f"bank of {settings.bank_rows} rows; threads per graph: {threads}",
         settings.rounds.in_words(),
         "speed_up: over what the axis names; size of torch: of its parameters and its bank; "
-        "start-up of torch: it makes its weights, where engines load theirs",
+        "start-up: in the first epochs, where processes start one by one; of torch: it makes its "
+        "weights, where engines load theirs",
         f"int8 calibrated on {settings.calibration_samples} samples; building all engines took "
         f"{export_s:.0f} s",
     ]

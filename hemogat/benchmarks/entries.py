@@ -48,6 +48,8 @@ class Measured:
     """What was measured of one target at one number of threads.
 
     ``timed``: by case. ``kernels``: of the reference workload, by the case that it took turns with.
+    ``start_up_s``: of the processes that started alone; ``peak_memory_mib``: of those that ran all
+    of its cases.
     """
 
     entry: Entry

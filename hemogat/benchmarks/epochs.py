@@ -65,7 +65,7 @@ def measure_epochs(
         while taken < rounds.epochs or not (
             run.known() or run.elapsed_s() + longest_s > rounds.limit_s
         ):
-            if run.left > left:  # from here on epochs are shorter
+            if run.left > left or taken == _STARTED_ALONE:  # from here on epochs are shorter
                 longest_s, left = 0.0, run.left
             began_s = run.elapsed_s()
             run.epoch(taken, bar)
@@ -73,9 +73,10 @@ def measure_epochs(
             taken += 1
     found.epochs.append((taken, rounds.rounds_per_epoch))
     if (needed := run.epochs_needed()) > taken:
+        limit_s = (needed - 1) * run.elapsed_s() / taken + longest_s
         found.notes.append(
-            f"all medians within ±{100 * rounds.half_width:g} %: about {needed} epochs at this "
-            f"noise, --limit-s {math.ceil(needed * run.elapsed_s() / taken / 60) * 60}"
+            f"at this noise all medians would be within ±{100 * rounds.half_width:g} % after "
+            f"about {needed} epochs, with a limit of {60 * math.ceil(limit_s / 60)} s"
         )
     if left:
         found.notes.append(

@@ -6,17 +6,19 @@ For what holds Python's lock: tracing a model, quantising it.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
 
 from hemogat.errors import HemogatError
 from hemogat.machine import usable_cores
 from hemogat.progress import Stage
-
-_ResultT = TypeVar("_ResultT")
 
 
 class Task(NamedTuple):
@@ -27,32 +29,50 @@ class Task(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-def run_in_processes(tasks: Sequence[Task], bar: Stage) -> list[Any]:
+def run_in_processes(tasks: Sequence[Task], scratch: Path, bar: Stage) -> list[Any]:
     """Run all tasks, the first ones first; return what they return, in their order.
+
+    ``scratch``: where their temporary files go.
 
     Raises:
         HemogatError: a task raised it, or its process died.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     at_once = min(usable_cores(), len(tasks))
-    with ProcessPoolExecutor(at_once, context, initializer=_leave_interrupts) as pool:
-        futures = {pool.submit(task.function, *task.arguments): task for task in tasks}
+    with ProcessPoolExecutor(at_once, context, _set_up, (scratch,)) as pool:
         try:
+            futures = {pool.submit(task.function, *task.arguments): task for task in tasks}
             for future in as_completed(futures):
                 future.result()
                 bar.advance(note=futures[future].note)
         except BrokenProcessPool as error:
             raise HemogatError(
-                "a process that built what is to be measured died; is there memory enough?"
+                "a process that built what is to be measured died, or its error could not be "
+                "passed on; is there memory enough?"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _terminate(multiprocessing.active_children())
             raise
         return [future.result() for future in futures]
 
 
-def _leave_interrupts() -> None:
-    """Let the process that started this one answer Ctrl-C."""
+def _terminate(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:  # whoever removes the scratch folder must find nobody writing
+        process.join()
+
+
+def _set_up(scratch: Path) -> None:
+    """Set up a process that ends with the one that started it, which also answers Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = str(scratch)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,5 +1,4 @@
-"""Targets, loaded and ready to be timed. What needs torch lies in :mod:`.torch_runners`
-and :mod:`.head_runner`."""
+"""Targets, loaded and ready to be timed; those in torch have modules of their own."""
 
 from __future__ import annotations
 

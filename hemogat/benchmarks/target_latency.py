@@ -99,8 +99,9 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
         "end_to_end decodes and tokenises it, through a server it also travels",
         settings.rounds.in_words(),
         f"speed_up: the median over rounds of {entries[0].name}'s time over the target's",
-        "start-up: from starting the process to the loaded target, files in the page cache; peak "
-        "memory: the process's largest resident set, libraries included",
+        "start-up: from starting the process to the loaded target, files in the page cache, "
+        "in the first epochs, where processes start one by one; peak memory: the process's "
+        "largest resident set, libraries included",
     ]
     if served:
         method.append("a server on this machine counts as other work on it")

@@ -77,8 +77,8 @@ def target_name(engine: Engine, precision: Precision) -> str:
 def check_converters(config: ExportConfig) -> None:
     """Refuse, before anything is computed, an engine whose packages are not installed.
 
-    TensorRT's are none of these: without them the graphs and the script that builds plans are
-    written.
+    TensorRT's are none of these: without them ONNX Runtime answers in its place, and the graphs and
+    the script that builds plans are written.
 
     Raises:
         IncompleteError: naming the extra that brings them.
@@ -87,7 +87,7 @@ def check_converters(config: ExportConfig) -> None:
         require("openvino", extra="openvino")
         if config.is_int8:
             require("nncf", extra="openvino")
-    elif config.engine == "onnx":
+    elif config.engine == "onnx" or config.is_int8 or missing_parts():
         require("onnxruntime", extra="cpu")
 
 

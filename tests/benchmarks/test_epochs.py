@@ -130,5 +130,5 @@ def test_start_up_is_timed_alone_and_later_processes_start_together(
 def test_the_limit_ends_it_before_all_is_known(opened_of: dict[str, int]) -> None:
     found = measured(entry("unsteady both", ""), limit_s=0)
     assert found.epochs == [(3, 2)]
-    (needed,) = (note for note in found.notes if "--limit-s" in note)
-    assert "all medians within ±5 %: about" in needed
+    (needed,) = (note for note in found.notes if "with a limit of" in note)
+    assert needed.startswith("at this noise all medians would be within ±5 % after about")

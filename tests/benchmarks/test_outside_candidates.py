@@ -5,29 +5,20 @@ from pathlib import Path
 import numpy as np
 from numpy.testing import assert_allclose
 
-from hemogat.benchmarks.base_models import BaseModels
 from hemogat.benchmarks.outside_candidates import outside_entries
 from hemogat.benchmarks.random_heads import build_head_of
 from hemogat.benchmarks.runners import GatherRunner
 from hemogat.benchmarks.targets import Case, GatherTarget, HeadShape
 from hemogat.config import GraphConfig, HeadConfig
 from hemogat.export.onnx_graphs import export_fusion
-from hemogat.model.bank import InductiveHead
-from hemogat.model.encoders import AudioEncoder, TextEncoder
 from hemogat.runtime.bundle import Dims
 from hemogat.runtime.onnx_session import OnnxSession
-from hemogat.training.run_directory import RunDirectory
 
 
-def test_a_bank_outside_the_graph_answers_as_the_one_inside(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_bank_outside_the_graph_answers_as_the_one_inside(tmp_path: Path) -> None:
     dims = Dims(audio=16, text=16)
     shape = HeadShape(dims=dims, head=HeadConfig(hidden=16, heads=2), bank_rows=40)
     head, bank = build_head_of(shape)
-    run = RunDirectory.open(tiny_run)
-    audio, text = run.audio_encoder(), run.text_encoder()
-    assert isinstance(audio, AudioEncoder)
-    assert isinstance(text, TextEncoder)
-    models = BaseModels(audio, text, InductiveHead(head, bank, GraphConfig()).eval(), bank)
     fusion = export_fusion(head, bank, GraphConfig(), tmp_path / "fusion", 20)
 
     random = np.random.default_rng(0)
@@ -37,7 +28,7 @@ def test_a_bank_outside_the_graph_answers_as_the_one_inside(tiny_run: Path, tmp_
         "present": np.ones((1, 2), np.bool_),
     }
     expected = OnnxSession(str(fusion)).run(feeds)["probabilities"]
-    exact, compressed = outside_entries(models, shape, fusion, tmp_path)
+    exact, compressed = outside_entries(head, bank, shape, fusion, tmp_path)
     for entry, tolerance in ((exact, 1e-5), (compressed, 0.02)):
         assert isinstance(entry.target, GatherTarget)
         runner = GatherRunner(entry.target, 1, "cpu")
