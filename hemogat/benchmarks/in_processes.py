@@ -38,7 +38,7 @@ def run_in_processes(tasks: Sequence[Task], scratch: Path, bar: Stage) -> list[A
         HemogatError: a task raised it, or its process died.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    at_once = min(usable_cores(), len(tasks))
+    at_once, others = min(usable_cores(), len(tasks)), multiprocessing.active_children()
     with ProcessPoolExecutor(at_once, context, _set_up, (scratch,)) as pool:
         try:
             futures = {pool.submit(task.function, *task.arguments): task for task in tasks}
@@ -52,7 +52,7 @@ def run_in_processes(tasks: Sequence[Task], scratch: Path, bar: Stage) -> list[A
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            _terminate(multiprocessing.active_children())
+            _terminate([p for p in multiprocessing.active_children() if p not in others])
             raise
         return [future.result() for future in futures]
 

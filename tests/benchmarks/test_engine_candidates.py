@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
 from hemogat.benchmarks.base_models import sample_feeds, write_encoder
 from hemogat.benchmarks.engine_candidates import _ENGINES, engine_entries, write_engines
@@ -32,8 +31,9 @@ def test_an_encoder_is_written_for_every_engine_and_precision(
         if "bf16" in name:
             continue  # not every processor runs it
         found = open_graph(str(path), engine, threads=1, device="cpu").run(feeds)
-        spread = 0.3 if "int8" in name else 1e-4
-        assert_allclose(found["audio_embedding"], expected, atol=spread * np.abs(expected).max())
+        cosine = np.vdot(found["audio_embedding"], expected)
+        cosine /= np.linalg.norm(found["audio_embedding"]) * np.linalg.norm(expected)
+        assert cosine > (0.9 if "int8" in name else 1 - 1e-6)
 
 
 def test_what_the_preset_needs_is_missed_before_anything_is_built(
