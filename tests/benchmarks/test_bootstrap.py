@@ -17,6 +17,8 @@ from hemogat.benchmarks.bootstrap import (
     paired_ratios,
     percentile_intervals,
 )
+from hemogat.benchmarks.rounds import HALF_WIDTH
+from hemogat.benchmarks.side_by_side import MOVED
 
 times_ms = arrays(
     np.float64,
@@ -66,6 +68,18 @@ def test_intervals_of_steady_times_are_narrow_and_hold() -> None:
     held = [i for i in found if i.low and i.high and i.low <= 10 <= i.high]
     assert 180 <= len(held) <= 199
     assert np.median([i.half_width for i in found]) < 0.02
+
+
+def test_a_machine_that_counts_as_steady_is_known_to_five_per_cent() -> None:
+    random = np.random.default_rng(5)
+
+    def known(epochs: int) -> bool:
+        levels_ms = random.uniform(10, 10 * (1 + MOVED), (epochs, 1, 1))
+        rounds = levels_ms * np.exp(random.normal(0, 0.05, (epochs, 6, 1)))
+        times_ms = [*(rounds * np.exp(random.normal(0, 0.02, (epochs, 6, 3))))]
+        return any(median_interval(times_ms[:n]).half_width <= HALF_WIDTH for n in (5, 6, 7, 8))
+
+    assert sum(known(8) for _ in range(100)) >= 97
 
 
 def test_ratios_agree_between_hours_of_different_speed() -> None:
