@@ -59,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("report", type=Path, help="of targets side by side")
     parser.add_argument("--out", type=Path, help="file to write the result to, as JSON")
     given = parser.parse_args(arguments)
-    found = interval_widths(given.report)
+    try:
+        found = interval_widths(given.report)
+    except InputError as error:
+        parser.exit(1, f"error: {error}\n")
     if given.out is not None:
         write_atomic(given.out, found.model_dump_json(indent=1) + "\n")
     print(f"epochs  begun after  within ±{100 * HALF_WIDTH:g} %  half of them  widest")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from hemogat.benchmarks.base_models import (
     OPSET,
     PADDED_TOKENS,
@@ -104,6 +106,7 @@ def write_engines(
 
 
 def _write_encoder(graph: GraphName, folder: Path, samples: int) -> dict[str, Path]:
+    torch.manual_seed(0)
     encoder = base_encoders()[_ENCODERS.index(graph)]
     onnx = write_encoder(encoder, folder / _BASE_ENGINE / graph)
     return {_BASE_ENGINE: onnx} | write_engines(graph, onnx, folder, samples)

@@ -44,7 +44,7 @@ class RoundSettings(Settings):
     limit_s: Annotated[float, Field(ge=0)] = 120.0
     turn_ms: PositiveFloat = 50.0
     turn_runs: PositiveInt = 10
-    warm_up_group: PositiveInt = 2
+    warm_up_group: PositiveInt = 3
     warm_up_tolerance: PositiveFloat = 0.05
     warm_up_limit_s: PositiveFloat = 20.0
 

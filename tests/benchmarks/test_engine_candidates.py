@@ -11,6 +11,7 @@ from hemogat.benchmarks.engine_candidates import _ENGINES, engine_entries, write
 from hemogat.benchmarks.engine_report import EngineSettings
 from hemogat.contract import Engine
 from hemogat.errors import IncompleteError
+from hemogat.model.encoders import AudioEncoder
 from hemogat.progress import Progress
 from hemogat.runtime.sessions import open_graph
 from hemogat.training.run_directory import RunDirectory
@@ -20,7 +21,8 @@ def test_an_encoder_is_written_for_every_engine_and_precision(
     tiny_run: Path, tmp_path: Path
 ) -> None:
     encoder = RunDirectory.open(tiny_run).audio_encoder()
-    onnx = write_encoder(encoder, tmp_path / "onnx-fp32" / "audio_encoder")  # type: ignore[arg-type]
+    assert isinstance(encoder, AudioEncoder)
+    onnx = write_encoder(encoder, tmp_path / "onnx-fp32" / "audio_encoder")
     written = {"onnx-fp32": onnx} | write_engines("audio_encoder", onnx, tmp_path, 2)
     assert written.keys() == set(_ENGINES)
     feeds = sample_feeds()["audio_encoder"]

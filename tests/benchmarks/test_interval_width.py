@@ -59,7 +59,14 @@ def test_intervals_narrow_with_epochs_and_what_is_known_stays(
     assert "2 of   2" in printed[-1]
 
 
-def test_a_report_without_epochs_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text(report_with(series("a", 2, 0.1)).to_json())
+def test_a_report_without_epochs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(report_with(series("a", 2, 0.1)).to_json())
     with pytest.raises(InputError, match="expected the times of 3 epochs or more, found 2"):
-        interval_width.main([str(tmp_path / "report.json")])
+        interval_width.interval_widths(path)
+    with pytest.raises(SystemExit) as ended:
+        interval_width.main([str(path)])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {path}: expected the times of 3 epochs")
