@@ -81,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="file to write the result to, as JSON")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
-    found = repeatability(given.first, given.second)
+    try:
+        found = repeatability(given.first, given.second)
+    except InputError as error:
+        parser.exit(1, f"error: {error}\n")
     text = found.model_dump_json(indent=1) + "\n"
     if given.out is not None:
         write_atomic(given.out, text)

@@ -100,6 +100,7 @@ def measure(settings: PeerSettings, work: Path) -> PeerReport:
         ),
         figures=tuple(figures),
         series=tuple(found.series),
+        models=tuple(found.models),
         **watch.facts(),
     )
 

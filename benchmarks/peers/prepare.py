@@ -36,10 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="folder to fill (4 GB)")
     work = parser.parse_args().work.absolute()
+    (work / ENGINES_FILE).unlink(missing_ok=True)
     install(work / "venv")
-    export_ours(work)
+    engines = export_ours(work)
     python = work / "venv" / "bin" / "python"
     subprocess.run([python, HERE / "optimum_export.py", work / "models"], check=True)
+    # Last: with this file, everything is there.
+    write_atomic(work / ENGINES_FILE, json.dumps(engines, indent=1) + "\n")
 
 
 def install(folder: Path) -> None:
@@ -53,8 +56,12 @@ def install(folder: Path) -> None:
     subprocess.run([*pip, "-r", HERE / "requirements.txt"], check=True)
 
 
-def export_ours(work: Path) -> None:
-    """Save the encoders as transformers does, and all graphs as hemogat exports them."""
+def export_ours(work: Path) -> dict[str, dict[str, str]]:
+    """Save the encoders as transformers does, and all graphs as hemogat exports them.
+
+    Returns:
+        the graphs' files by engine and graph, from ``work`` on.
+    """
     models = build_base_models(HeadShape().bank_rows)
     models.audio_encoder.backbone.save_pretrained(work / "models" / "audio")
     models.text_encoder.backbone.save_pretrained(work / "models" / "text")
@@ -71,7 +78,7 @@ def export_ours(work: Path) -> None:
         engines = write_engines(graph, onnx, work, _CALIBRATION_SAMPLES)
         for name, path in ({"onnx-fp32": onnx} | engines).items():
             inside.setdefault(name, {})[graph] = str(path.relative_to(work))
-    write_atomic(work / ENGINES_FILE, json.dumps(inside, indent=1) + "\n")
+    return inside
 
 
 if __name__ == "__main__":

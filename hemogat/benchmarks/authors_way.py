@@ -22,9 +22,13 @@ from hemogat.model.bank import transductive
 
 
 class TransductiveLatency(Settings):
-    """One new utterance among ``nodes`` nodes: graph and forward together."""
+    """One new utterance among ``nodes`` nodes: graph and forward together.
+
+    ``threads``: that torch was limited to; None: as many as there are cores.
+    """
 
     nodes: int
+    threads: int | None = None
     authors_graph: LatencySummary
     authors_forward: LatencySummary
     authors_total: LatencySummary
@@ -38,17 +42,31 @@ class TransductiveLatency(Settings):
             ("authors' way", "graph and forward"): self.authors_total,
             ("our transductive path", "graph and forward"): self.ours_total,
         }
+        axes: dict[str, str | int] = {"nodes": self.nodes}
+        axes |= {} if self.threads is None else {"threads": self.threads}
         return [
             figure
             for (target, component), summary in parts.items()
-            for figure in latency_figures(
-                target, summary, {"component": component, "nodes": self.nodes}
-            )
+            for figure in latency_figures(target, summary, axes | {"component": component})
         ]
 
 
-def measure_authors_way(reference_rows: int, rounds: int) -> TransductiveLatency:
-    """Time graph and forward over the reference rows and one new utterance, rounds interleaved."""
+def measure_authors_way(
+    reference_rows: int, rounds: int, threads: int | None = None
+) -> TransductiveLatency:
+    """Time graph and forward over the reference rows and one new utterance, rounds interleaved.
+
+    ``threads``: of torch in this process while it lasts; None: as many as it has.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        return _measured(reference_rows, rounds, threads)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(reference_rows: int, rounds: int, threads: int | None) -> TransductiveLatency:
     head, _ = build_head(16)
     nodes = clustered_embeddings(reference_rows + 1)
     graph = GraphConfig()
@@ -66,6 +84,7 @@ def measure_authors_way(reference_rows: int, rounds: int) -> TransductiveLatency
             ours_ms.append(1e3 * (time.perf_counter() - ended))
     return TransductiveLatency(
         nodes=reference_rows + 1,
+        threads=threads,
         authors_graph=summarise(graph_ms),
         authors_forward=summarise(forward_ms),
         authors_total=summarise([g + f for g, f in zip(graph_ms, forward_ms, strict=True)]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from hemogat.benchmarks.latency_report import (
 )
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.contract import Modality
-from hemogat.errors import IncompleteError
+from hemogat.errors import HemogatError, IncompleteError
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.golden import golden_cases
@@ -61,6 +62,7 @@ def measure_bundle(
         InputError: a clip cannot be used.
         IncompleteError: the engine is not installed.
         ServerError: the server did not start or failed.
+        HemogatError: the process that measures died.
     """
     progress, bundle = progress or Progress(), Bundle.open(path)
     if settings is None:
@@ -96,7 +98,12 @@ def _in_fresh_process(
 ) -> tuple[Latencies, Workload]:
     """Measure in a process of its own: this one has loaded more than a pipeline needs."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_in_process, path, clips, settings).result()
+        try:
+            return pool.submit(_in_process, path, clips, settings).result()
+        except BrokenProcessPool as error:
+            raise HemogatError(
+                f"{path}: the process that measured it died; is there memory enough?"
+            ) from error
 
 
 def _in_process(

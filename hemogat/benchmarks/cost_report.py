@@ -16,6 +16,7 @@ from hemogat.benchmarks.cost import (
     encoders_cost,
     variant_cost,
 )
+from hemogat.benchmarks.cost_times import check_shape, times_of_report
 from hemogat.benchmarks.entries import Entry
 from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.figures import MACHINE, P50, Better, Figure, Unit
@@ -23,7 +24,7 @@ from hemogat.benchmarks.gnn import MODEL
 from hemogat.benchmarks.gnn_variants import GNNS, encoders_of_run, shape_of_run
 from hemogat.benchmarks.machine_rates import MachineRates, in_int8, over_floor, rates_of
 from hemogat.benchmarks.noise import RunWatch
-from hemogat.benchmarks.report import BenchReport, read_report
+from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.side_by_side import measure_side_by_side
 from hemogat.benchmarks.targets import (
@@ -41,23 +42,23 @@ from hemogat.runtime.bundle import Bundle
 from hemogat.training.head_names import FULL
 from hemogat.training.run_directory import RunDirectory
 
+BANK_ROWS = 4407  # of IEMOCAP's training split
 # Of the rates, where nothing else is measured: about ten seconds.
 _OF_RATES = RoundSettings(epochs=5, rounds=15, limit_s=0)
-_COMPARABLE = ("side-by-side", "engines", "gnn")
 _Axes = dict[str, str | int]
 
 
 class CostSettings(Settings):
     """What to count.
 
-    ``nodes``: of the transductive graph (the paper's test splits: 551 and 2,610). ``bank_rows``:
-    of the inductive path at base sizes; a run has its own. ``windows``, ``tokens``: of the
-    utterance that the roofline is for. ``threads``: of the machine's rates and of what is measured;
-    None: as many as there are cores. ``measured``: the target or report that times are from.
+    ``nodes``: of the transductive graph (the paper's test splits: 551 and 2,610). ``bank_rows``: of
+    the inductive path. ``windows``, ``tokens``: of the utterance that the roofline is for.
+    ``threads``: of the machine's rates and of what is measured; None: as many as there are cores,
+    or those of the report. ``measured``: the target or report that times are from.
     """
 
     nodes: PositiveInt = 551
-    bank_rows: PositiveInt = 4407
+    bank_rows: PositiveInt = BANK_ROWS
     windows: PositiveInt = 1
     tokens: PositiveInt = 16
     threads: PositiveInt | None = None
@@ -124,7 +125,8 @@ def measure_cost(
     the JSON of an earlier report of targets, engines or graph layers on this machine.
 
     Raises:
-        ConfigError: what is measured has other sizes, or is a report of another kind.
+        ConfigError: what is measured has other sizes, or is a report of another kind, of several
+            numbers of threads, or without the rates of its machine.
         InputError: it is neither a target nor a report.
     """
     progress, watch = progress or Progress(), RunWatch()
@@ -146,7 +148,7 @@ def measure_cost(
         for figure in _of_median(median, work, rates)
     ]
     return CostReport(
-        title="Cost and roofline",
+        title=f"Cost and roofline: {sizes.name}",
         settings=settings.model_copy(update={"measured": _without_place(settings.measured)}),
         notes=(*_method(settings, rates), *notes),
         figures=tuple(figures),
@@ -181,22 +183,19 @@ def _times(
     if given is None:
         return [], []
     if given.endswith(".json"):
-        report = read_report(Path(given))
-        if report.kind not in _COMPARABLE:
-            raise ConfigError(
-                f"{given}: is a report of {report.kind}; expected one of {', '.join(_COMPARABLE)}"
-            )
-        found_there = [f for f in report.figures if f.metric == P50 or f.target == MACHINE]
-        return found_there, [
-            f"times: {report.title}, measured {report.created_utc} on {report.environment.cpu}"
-        ]
+        return times_of_report(Path(given), sizes.shapes, settings.threads)
     target = parse_target(given)
     if isinstance(target, BundleTarget):
-        _check_sizes(Bundle.open(target.path, verify=False), sizes.shapes)
-    elif not isinstance(target, RunTarget):
+        manifest = Bundle.open(target.path, verify=False).manifest
+        found = HeadShape(dims=manifest.dims, head=manifest.head, bank_rows=manifest.bank.rows)
+        check_shape(str(target.path), found, sizes.shapes)
+    elif isinstance(target, RunTarget):
+        run = RunDirectory.open(target.path)
+        check_shape(str(run.path), shape_of_run(run, run.record.heads[FULL]), sizes.shapes)
+    else:
         raise ConfigError(f"--measure {given}: expected a bundle, a run or a report, found a URL")
     cases = {str(work.case.axes): work.case for work in works}
-    found = measure_side_by_side(
+    timed = measure_side_by_side(
         [Entry(engine_name(target), target)],
         SideBySideSettings(
             cases=tuple(cases.values()),
@@ -206,17 +205,7 @@ def _times(
         ),
         progress,
     )
-    return found.figures, found.told()
-
-
-def _check_sizes(bundle: Bundle, shapes: Sequence[HeadShape]) -> None:
-    manifest = bundle.manifest
-    theirs = (manifest.dims, manifest.head, manifest.bank.rows)
-    if theirs not in [(shape.dims, shape.head, shape.bank_rows) for shape in shapes]:
-        raise ConfigError(
-            f"{bundle.path}: is not of the sizes that are counted (a bank of {manifest.bank.rows} "
-            f"rows, hidden {manifest.head.hidden}); name the run that it was exported from: --run"
-        )
+    return timed.figures, timed.told()
 
 
 def _fits(median: Figure, work: Work, bank_rows: int) -> bool:
@@ -272,7 +261,8 @@ def _method(settings: CostSettings, rates: MachineRates) -> list[str]:
         f"one utterance of {settings.windows} windows of 1 s and {settings.tokens} tokens",
         rates.in_words(),
         "floor: the larger of MACs over the product's rate and bytes over the copy's; bytes: fp32 "
-        "weights once, the searched tables, the gathered states, inputs and outputs",
+        "weights once, the searched tables, the gathered states, inputs and outputs; the fp32 "
+        "product is numpy's, and engines whose products are faster fall below 1",
         "over_floor of int8: over floor_int8, of the product's rate in int8 and a quarter of the "
         "bytes; bf16 moves and multiplies less than the fp32 floor assumes, and may fall below it",
     ]

@@ -14,8 +14,9 @@ class EnergyMeter:
     """
 
     def __init__(self, root: Path = _POWERCAP) -> None:
-        zones = sorted(root.glob("*-rapl:*"))
-        packages = [zone for zone in zones if zone.name.count(":") == 1]
+        # Zones within a package (cores, memory) and that of the whole platform ("psys") count the
+        # same energy again.
+        packages = [zone for zone in sorted(root.glob("*-rapl:*")) if _is_package(zone)]
         self._zones = [zone for zone in packages if _read_uj(zone / "energy_uj") is not None]
         self._ranges_uj = [_read_uj(zone / "max_energy_range_uj") or 0 for zone in self._zones]
         self._last_uj = self._read()
@@ -39,6 +40,13 @@ class EnergyMeter:
 
     def _read(self) -> list[int]:
         return [_read_uj(zone / "energy_uj") or 0 for zone in self._zones]
+
+
+def _is_package(zone: Path) -> bool:
+    try:
+        return (zone / "name").read_text(encoding="ascii").startswith("package")
+    except (OSError, ValueError):
+        return False
 
 
 def _read_uj(path: Path) -> int | None:

@@ -37,7 +37,9 @@ def measure_engines(
     )
     found.add(measure_side_by_side(entries, side_by_side, progress))
     with progress.stage("The authors' way", undisturbed=True):
-        paths = measure_authors_way(settings.bank_rows, settings.transductive_rounds)
+        paths = measure_authors_way(
+            settings.bank_rows, settings.transductive_rounds, settings.threads
+        )
     found.figures += paths.figures()
     return EngineReport(
         settings=settings,
@@ -45,6 +47,7 @@ def measure_engines(
         export_s=round(export_s, 1),
         figures=tuple(found.figures),
         series=tuple(found.series),
+        models=tuple(found.models),
         **watch.facts(),
     )
 

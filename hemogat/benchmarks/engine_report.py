@@ -28,6 +28,13 @@ class EngineSettings(Settings):
     calibration_samples: PositiveInt = 8
     transductive_rounds: PositiveInt = 3
 
+    def conditions_in_name(self) -> tuple[str, ...]:
+        """Return what tells a report's file from those of other settings, the usual ones unsaid."""
+        found, usual = [], EngineSettings()
+        if self.larger_banks != usual.larger_banks:
+            found.append(f"banks {' '.join(map(str, self.larger_banks))}")
+        return (*found, *([] if self.threads is None else [f"{self.threads}t"]))
+
 
 class EngineReport(BenchReport):
     """Engines side by side on one machine, weights random.

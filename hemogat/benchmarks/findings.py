@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hemogat.benchmarks.bootstrap import Interval
 from hemogat.benchmarks.figures import P50, Figure
+from hemogat.benchmarks.measured_models import MeasuredModel
 from hemogat.benchmarks.rounds import HALF_WIDTH
 from hemogat.benchmarks.series import Series
 
@@ -18,7 +19,8 @@ class Findings:
 
     ``epochs``: of each measurement, how many it took and of how many rounds. ``unsettled``: targets
     and components whose times had not settled when a warm-up ended. ``moved``: kernels of the
-    reference workload whose times differ between epochs. ``series``: how times went.
+    reference workload whose times differ between epochs. ``series``: how times went. ``models``:
+    what stands behind the targets.
     """
 
     figures: list[Figure] = field(default_factory=list)
@@ -27,6 +29,7 @@ class Findings:
     unsettled: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
+    models: list[MeasuredModel] = field(default_factory=list)
 
     def leave_out(self, target: str, reason: str) -> None:
         """Note what is not measured, once."""
@@ -42,6 +45,7 @@ class Findings:
         self.unsettled += other.unsettled
         self.moved += other.moved
         self.series += other.series
+        self.models += other.models
 
     def told(self) -> list[str]:
         """Return the notes, and what is doubtful about the times, a line each."""

@@ -66,6 +66,7 @@ class GnnSettings(Settings):
         found = [f"{self.nodes} nodes"]
         found += [f"bank {' '.join(map(str, self.bank_rows))}"] if self.bank_rows else []
         found += [f"batch {' '.join(map(str, self.batches))}"] if self.batches != (1,) else []
+        found += [self.device] if self.device != "cpu" else []
         return (*found, *([] if self.threads is None else [f"{self.threads}t"]))
 
 
@@ -118,6 +119,7 @@ def measure_gnn(
         notes=(*_method(variants, settings), *found.told()),
         figures=tuple(found.figures),
         series=tuple(found.series),
+        models=tuple(found.models),
         **watch.facts(),
     )
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from hemogat.benchmarks.cost import TOKENS, EncodersCost, Gnn, base_encoders_cost, encoders_cost
 from hemogat.benchmarks.figures import Figure
-from hemogat.benchmarks.targets import HeadShape
+from hemogat.benchmarks.targets import HeadShape, served_graph
 from hemogat.benchmarks.work import Encoders
-from hemogat.config import GraphConfig, HeadConfig
+from hemogat.config import HeadConfig
 from hemogat.errors import BundleError, ConfigError, InputError
 from hemogat.runtime.bundle import Dims
 from hemogat.training.evaluation import evaluate_run
@@ -152,15 +152,12 @@ def _check_figures(file: Path, rows: Mapping[str, Mapping[str, Estimate]]) -> No
 def shape_of_run(run: RunDirectory, head: HeadConfig) -> HeadShape:
     """Return the sizes of ``head`` on the run's embeddings and bank."""
     train, recipe = run.features("train"), run.record.recipe
-    graph: GraphConfig = recipe.graph.model_copy(
-        update={"labels": False, "direction": "incoming"}  # what an authors' run would be served as
-    )
     audio, text = train.embeddings.audio, train.embeddings.text
     return HeadShape(
         dims=Dims(audio=audio.shape[1], text=text.shape[1]),
         labels=len(recipe.labels),
         head=head,
-        graph=graph,
+        graph=served_graph(recipe.graph),
         bank_rows=len(train.labels),
     )
 

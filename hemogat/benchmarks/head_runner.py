@@ -18,7 +18,7 @@ class HeadRunner:
         self._head = maybe_compiled(head, self._device, compiled=target.compiled)
         self._dims = shape.dims
         self.opened = Opened(
-            components=("fusion",), gnn=shape.head.gnn, bank_rows=shape.bank_rows, size_mib=None
+            components=("fusion",), gnn=shape.head.gnn, bank_rows=shape.bank_rows, shape=shape
         )
 
     def prepare(self, case: Case) -> Call:

@@ -29,7 +29,7 @@ class Rate(Settings):
 
 
 class Floor(NamedTuple):
-    """The least time of a piece of work, and the rate that binds it."""
+    """The time of a piece of work at the machine's rates, and the rate that binds it."""
 
     ms: float
     rate: Rate
@@ -56,7 +56,9 @@ class MachineRates(Settings):
         )
 
     def floor(self, macs: int, moved_bytes: int, *, int8: bool = False) -> Floor | None:
-        """Return the least time that work takes here, the roofline; None without the rate.
+        """Return how long work takes at these rates, the roofline; None without the rate.
+
+        What multiplies faster than the reference workload takes less.
 
         ``int8``: the product's rate in int8, and a quarter of the bytes.
         """

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, ValidationError
 
 from hemogat.benchmarks.environment import Environment, LoadAverage
 from hemogat.benchmarks.figures import Figure
+from hemogat.benchmarks.measured_models import MeasuredModel
 from hemogat.benchmarks.noise import is_noisy
 from hemogat.benchmarks.series import Series
 from hemogat.config import Settings
@@ -28,7 +29,7 @@ class BenchReport(Settings):
     share of the machine's; None where it cannot be told. ``settings``: everything that was chosen.
     ``notes``: the method, and what the figures depend on beyond machine and software, a line each.
     ``figures``: all results, each key once. ``series``: how times went from round to round, where
-    targets took turns.
+    targets took turns. ``models``: what stood behind those targets; empty in older reports.
     """
 
     schema_version: Literal[2] = 2
@@ -44,6 +45,7 @@ class BenchReport(Settings):
     notes: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     series: tuple[Series, ...] = ()
+    models: tuple[MeasuredModel, ...] = ()
 
     @property
     def noisy(self) -> bool:

@@ -20,10 +20,12 @@ from hemogat.benchmarks.targets import (
     Component,
     GatherTarget,
     GraphsTarget,
+    HeadShape,
     PeerTarget,
     ReferenceTarget,
     ServedTarget,
     Target,
+    served_graph,
 )
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.contract import SAMPLE_RATE_HZ, WINDOW_SAMPLES
@@ -105,6 +107,13 @@ class BundleRunner:
             gnn=manifest.head.gnn if manifest.slots else "none",
             bank_rows=manifest.bank.rows,
             size_mib=size_mib({*files, target.path / manifest.bank.tensors}),
+            shape=HeadShape(
+                dims=manifest.dims,
+                labels=len(manifest.labels),
+                head=manifest.head,
+                graph=served_graph(manifest.graph),
+                bank_rows=manifest.bank.rows,
+            ),
         )
 
     def prepare(self, case: Case) -> Callable[[], object]:
@@ -117,11 +126,16 @@ class BundleRunner:
         if case.component == "audio_encoder":
             heard = [PreparedUtterance(noise_windows(case.windows), None)] * case.batch
             return lambda: pipeline.embed_audio(heard)
-        tokens = check_tokens(pipeline.preprocessor.tokenise(text_of(case.tokens)), case.tokens)
+        audio: bytes | None = None
+        text: str | None = None
+        if "text" in pipeline.bundle.manifest.modalities:
+            text = text_of(case.tokens)
+            tokens = check_tokens(pipeline.preprocessor.tokenise(text), case.tokens)
         if case.component == "text_encoder":
             written = [PreparedUtterance(None, tokens)] * case.batch
             return lambda: pipeline.embed_text(written)
-        audio, text = wav_bytes(case.windows), text_of(case.tokens)
+        if "audio" in pipeline.bundle.manifest.modalities:
+            audio = wav_bytes(case.windows)
         return lambda: pipeline([audio] * case.batch, [text] * case.batch)
 
 
@@ -145,6 +159,7 @@ class GraphsRunner:
             gnn=target.shape.head.gnn,
             bank_rows=target.shape.bank_rows,
             size_mib=size_mib(files),
+            shape=target.shape,
         )
 
     def prepare(self, case: Case) -> Callable[[], object]:
@@ -184,6 +199,7 @@ class GatherRunner:
             gnn=shape.head.gnn,
             bank_rows=shape.bank_rows,
             size_mib=size_mib({*target.path.parent.iterdir(), target.bank}),
+            shape=shape,
         )
 
     def prepare(self, case: Case) -> Callable[[], object]:

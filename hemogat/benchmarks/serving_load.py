@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from hemogat.benchmarks.serving_load_report import (
 )
 from hemogat.benchmarks.statistics import summarise
 from hemogat.data.audio import decode_audio
+from hemogat.errors import ServerError
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import SUMS_FILE, Bundle, sha256_of
 from hemogat.runtime.pipeline import Pipeline
@@ -83,7 +85,7 @@ def measure_serving_load(
         bundle_sha256=sha256_of(path / SUMS_FILE),
         settings=settings,
         workload=workload,
-        notes=load_notes(settings, workload, version, comparison, levels),
+        notes=load_notes(settings, workload, version, comparison, levels, ours=url is None),
         server=version,
         comparison=comparison,
         levels=tuple(levels),
@@ -113,6 +115,7 @@ class _LoadBench:
         settings = self._settings
         alone: list[float] = []
         through: list[float] = []
+        failed: Counter[str] = Counter()
         in_process_per_s, served_per_s = [], []
         with self._progress.stage(
             "Compare with in process", settings.compare_rounds, undisturbed=True
@@ -123,6 +126,7 @@ class _LoadBench:
                 alone += self._in_process(1, settings.compare_s)
                 one = self._run(self._closed(1, settings.compare_s))
                 through += [sample.latency_ms for sample in one.samples if sample.error is None]
+                failed.update(sample.error for sample in one.samples if sample.error is not None)
                 batches_ms = self._in_process(settings.compare_batch, settings.compare_s)
                 in_process_per_s.append(
                     1e3 * settings.compare_batch * len(batches_ms) / sum(batches_ms)
@@ -130,6 +134,12 @@ class _LoadBench:
                 many = self._run(self._closed(settings.compare_batch, settings.compare_s))
                 served_per_s.append(answered_per_s(many))
                 bar.advance()
+        if not through:
+            told = ", ".join(f"{count} {status}" for status, count in failed.items())
+            raise ServerError(
+                f"{self._target.url}: answered none of the requests sent one at a time "
+                f"({told or 'none came back in time'}); mend the server, or wait until it is idle"
+            )
         return Comparison(
             in_process=summarise(alone),
             served=summarise(through),
@@ -148,7 +158,7 @@ class _LoadBench:
             found.append(self._level("closed loop", concurrency, load, warm_up))
         capacity_per_s = max((level.answered_per_s for level in found), default=0.0)
         rates: list[tuple[float, float | None]] = [(rate, None) for rate in settings.rates_per_s]
-        shares = settings.capacity_shares if found else ()
+        shares = settings.capacity_shares if capacity_per_s else ()
         for rate_per_s, share in rates + [(s * capacity_per_s, s) for s in shares]:
             over = share is not None and share > 1
             load = self._open(rate_per_s, (over and settings.overload_s) or settings.duration_s)

@@ -113,14 +113,23 @@ def load_notes(
     server: str,
     comparison: Comparison,
     levels: Sequence[LoadLevel],
+    *,
+    ours: bool = True,
 ) -> tuple[str, ...]:
-    """Return what was found and how it was measured, one line each."""
+    """Return what was found and how it was measured, one line each.
+
+    ``ours``: the server was started for the measurement, beside the sender.
+    """
+    where = (
+        "server and sender on the same cores"
+        if ours
+        else "of a server that ran already, which counts as other work if it is on this machine"
+    )
     threads = "as many threads as cores" if settings.threads is None else f"{settings.threads}"
     windows, tokens = workload.windows, workload.tokens
     return (
         *_findings(comparison, levels),
-        f"Triton {server} over gRPC, without retries, server and sender on the same cores; "
-        f"threads per graph: {threads}",
+        f"Triton {server} over gRPC, without retries, {where}; threads per graph: {threads}",
         f"{settings.duration_s:g} s of each load{_longer(settings)} after {settings.warm_up_s:g} s "
         f"of the same as warm-up; latency from when a request was due; {settings.chunk_ms} ms "
         f"chunks of streams",

@@ -199,7 +199,9 @@ class LoadReport(BenchReport):
 
 def load_report_path(report: LoadReport, folder: Path) -> Path:
     """Return the report's file in ``folder``, named after its conditions."""
-    return report_path(folder, report.environment, "load", report.bundle, report.target)
+    threads = [] if report.settings.threads is None else [f"{report.settings.threads}t"]
+    conditions = ("load", report.bundle, report.target, *threads)
+    return report_path(folder, report.environment, *conditions)
 
 
 def write_load_report(report: LoadReport, folder: Path) -> Path:
@@ -212,9 +214,8 @@ def write_load_report(report: LoadReport, folder: Path) -> Path:
 
     path = load_report_path(report, folder)
     picture = path.with_suffix(".png")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, report.to_json())  # first: a picture that fails must not cost the load
     draw_load(report, picture)
-    write_atomic(path, report.to_json())
     write_atomic(path.with_suffix(".md"), report.to_markdown(picture.name))
     return path
 

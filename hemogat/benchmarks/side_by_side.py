@@ -20,11 +20,13 @@ from hemogat.benchmarks.entries import Entry, Measured, Timed
 from hemogat.benchmarks.epochs import SideBySideSettings, measure_epochs
 from hemogat.benchmarks.figures import MACHINE, OVER, RELATIVE, SPEED_UP, Better, Figure, Unit
 from hemogat.benchmarks.findings import Findings
+from hemogat.benchmarks.measured_models import MeasuredModel
 from hemogat.benchmarks.reference import KERNEL_WORK
 from hemogat.benchmarks.series import Series
 from hemogat.benchmarks.statistics import PERCENTILES
-from hemogat.benchmarks.targets import Case
+from hemogat.benchmarks.targets import BundleTarget, Case, place_of
 from hemogat.progress import Progress
+from hemogat.runtime.bundle import SUMS_FILE, sha256_of
 
 MOVED = 0.05  # of the reference workload's time between epochs: more is worth a warning
 RATES: dict[str, tuple[str, Unit]] = {
@@ -66,6 +68,8 @@ def measure_side_by_side(
                 _add_relative(found, target, reference, case)
     for target in targets:
         found.figures += _of_process(target)
+        if (model := _model(target)) not in found.models:  # one, however many numbers of threads
+            found.models.append(model)
     for reference in references.values():
         _add_reference(found, reference)
     return found
@@ -117,13 +121,26 @@ def _add_relative(found: Findings, target: Measured, reference: Measured, case: 
 
 def _of_process(target: Measured) -> list[Figure]:
     name, axes, opened = target.entry.name, _axes(target), target.opened
-    figures = [_figure(name, "start_up", "s", interval_of_single(target.start_up_s), axes)]
-    if target.peak_memory_mib and opened.components != ("end_to_end",):
-        peak = interval_of_single(target.peak_memory_mib)
-        figures.append(_figure(name, "peak_memory", "MiB", peak, axes))
+    figures = []
+    if opened.components != ("end_to_end",):  # of a server only the client started here
+        figures.append(_figure(name, "start_up", "s", interval_of_single(target.start_up_s), axes))
+        if target.peak_memory_mib:
+            peak = interval_of_single(target.peak_memory_mib)
+            figures.append(_figure(name, "peak_memory", "MiB", peak, axes))
     if opened.size_mib is not None:
         figures.append(_figure(name, "size", "MiB", Interval(opened.size_mib), axes))
     return figures
+
+
+def _model(measured: Measured) -> MeasuredModel:
+    target = measured.entry.target
+    sums = sha256_of(target.path / SUMS_FILE) if isinstance(target, BundleTarget) else None
+    return MeasuredModel(
+        target=measured.entry.name,
+        name=place_of(target),
+        bundle_sha256=sums,
+        shape=measured.opened.shape,
+    )
 
 
 def _add_reference(found: Findings, reference: Measured) -> None:
@@ -165,7 +182,12 @@ def _axes(target: Measured, case: Case | None = None) -> _Axes:
     if case is None or case.component in ("fusion", "end_to_end"):
         known |= {"gnn": opened.gnn, "bank_rows": opened.bank_rows}
     found = {name: value for name, value in known.items() if value is not None}
-    return found if case is None else found | case.axes
+    if case is None:
+        return found
+    padded, axes = getattr(target.entry.target, "padded_tokens", None), case.axes
+    if padded is not None and "tokens" in axes:
+        axes["tokens"] = max(case.tokens, padded)  # what it works on
+    return found | axes
 
 
 def _words(case: Case) -> list[str]:

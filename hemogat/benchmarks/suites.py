@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +19,10 @@ from hemogat.benchmarks.report_page import write_page
 from hemogat.config import PositiveInt, Settings
 from hemogat.errors import BundleError, HemogatError
 from hemogat.files import folder_written_whole, write_atomic
+from hemogat.runtime.bundle import sha256_of
 
 STEP_FILE = "step.json"
+_STOP_TIMEOUT_S = 60.0  # a server under load takes a while to stop
 _NAME = r"^[a-z0-9][a-z0-9-]*$"
 
 Option = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
@@ -79,11 +83,15 @@ class Suite(Settings):
 
 
 class StepRecord(Settings):
-    """What stands beside a step's report: what was run, what it wrote, and how long it took."""
+    """What stands beside a step's report: what was run, what it wrote, and how long it took.
+
+    ``read_sha256``: of the reports of earlier steps that it read, by the steps' names.
+    """
 
     step: Step
     report: str
     took_s: float
+    read_sha256: dict[str, str] = Field(default_factory=dict)
 
 
 class SuiteFailedError(HemogatError):
@@ -94,8 +102,8 @@ def run_suite(suite: Suite, folder: Path, say: Callable[[str], None] = lambda li
     """Run the steps that have no report yet, and write a page of all; return its path.
 
     Each step runs in a process of its own and writes into a folder of its name, which appears when
-    the step has succeeded. A step whose folder holds the report of the same step is left out, so a
-    suite that was interrupted goes on where it stopped.
+    the step has succeeded. A step whose folder holds the report of the same step, made of the same
+    reports of earlier steps, is left out, so a suite that was interrupted goes on where it stopped.
 
     Args:
         suite: what to run.
@@ -110,11 +118,12 @@ def run_suite(suite: Suite, folder: Path, say: Callable[[str], None] = lambda li
     for number, step in enumerate(suite.steps, 1):
         label = f"step {number} of {len(suite.steps)}, {step.name}"
         place = folder / step.name
-        record = _finished(place, step)
+        read_sha256 = {name: sha256_of(reports[name]) for name in sorted(step.needs)}
+        record = _finished(place, step, read_sha256)
         if record is None:
             arguments = step.arguments(reports)
             say(f"{label}: hemogat bench {' '.join(arguments)}")
-            record = _run(step, arguments, place)
+            record = _run(step, arguments, place, read_sha256)
             say(f"{label}: took {record.took_s:.0f} s")
         else:
             say(f"{label}: done before")
@@ -124,7 +133,7 @@ def run_suite(suite: Suite, folder: Path, say: Callable[[str], None] = lambda li
     return page
 
 
-def _finished(place: Path, step: Step) -> StepRecord | None:
+def _finished(place: Path, step: Step, read_sha256: Mapping[str, str]) -> StepRecord | None:
     """Return the record of the same step; None where there is none, or one of other settings."""
     file = place / STEP_FILE
     if not file.is_file():
@@ -133,30 +142,57 @@ def _finished(place: Path, step: Step) -> StepRecord | None:
         record = StepRecord.model_validate_json(file.read_bytes())
     except ValueError as error:
         raise BundleError(f"{file}: is no record of a step; remove {place} to run it") from error
-    return record if record.step == step else None
+    return record if (record.step, record.read_sha256) == (step, read_sha256) else None
 
 
-def _run(step: Step, arguments: Sequence[str], place: Path) -> StepRecord:
+def _run(
+    step: Step, arguments: Sequence[str], place: Path, read_sha256: Mapping[str, str]
+) -> StepRecord:
     with folder_written_whole(place, replace_if_has=STEP_FILE) as folder:
         command = [sys.executable, "-m", "hemogat", "bench", *arguments]
         started = time.monotonic()
         try:
-            done = subprocess.run(
-                [*command, f"--out={folder}"], timeout=step.timeout_s, env=os.environ, check=False
-            )
+            code = _exit_code([*command, f"--out={folder}"], step.timeout_s)
         except subprocess.TimeoutExpired as error:
             raise SuiteFailedError(
                 f"step {step.name}: took longer than {step.timeout_s} s; make it smaller, or raise "
                 f"its timeout_s"
             ) from error
         written = sorted(path.name for path in folder.glob("*.json"))
-        if done.returncode or len(written) != 1:
+        if code or len(written) != 1:
             raise SuiteFailedError(
-                f"step {step.name}: expected one report, found exit code {done.returncode} and "
+                f"step {step.name}: expected one report, found exit code {code} and "
                 f"{len(written)} reports of hemogat bench {' '.join(arguments)}; mend that and run "
                 f"the suite again: it goes on with this step"
             )
         took_s = round(time.monotonic() - started, 1)
-        record = StepRecord(step=step, report=written[0], took_s=took_s)
+        record = StepRecord(
+            step=step, report=written[0], took_s=took_s, read_sha256=dict(read_sha256)
+        )
         write_atomic(folder / STEP_FILE, record.model_dump_json(indent=1) + "\n")
     return record
+
+
+def _exit_code(command: Sequence[str], timeout_s: float) -> int:
+    """Run a command; one that is stopped gets the time to stop what it started.
+
+    Its temporary files lie in a folder of their own, which goes even if it has to be killed.
+
+    Raises:
+        subprocess.TimeoutExpired: it took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="hemogat-suite-") as scratch:
+        process = subprocess.Popen(command, env=os.environ | {"TMPDIR": scratch})
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            raise
+        finally:
+            # Interrupted from a terminal, it has the signal already: one more would cut it off.
+            if process.poll() is None:
+                try:
+                    process.wait(_STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from hemogat.benchmarks.entries import Entry
 from hemogat.benchmarks.epochs import SideBySideSettings
+from hemogat.benchmarks.measured_models import MeasuredModel
 from hemogat.benchmarks.noise import RunWatch
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
@@ -62,9 +64,15 @@ class TargetReport(BenchReport):
     engines: tuple[str, ...]
 
     def conditions_in_name(self) -> tuple[str, ...]:
-        """Return what tells this report's file from others'."""
-        threads = [f"{n}t" for n in self.settings.threads if n is not None]
-        return (*dict.fromkeys(self.engines), *threads)
+        """Return what tells this report's file from others', the usual settings unsaid."""
+        settings, usual = self.settings, TargetSettings(targets=self.settings.targets)
+        found = [*_names(self.models), *dict.fromkeys(self.engines)]
+        found += settings.component if settings.component != usual.component else ()
+        for axis in ("batch", "windows", "tokens"):
+            if (values := getattr(settings, axis)) != getattr(usual, axis):
+                found.append(f"{axis} {' '.join(map(str, values))}")
+        found += [settings.device] if settings.device != usual.device else []
+        return (*found, *(f"{n}t" for n in settings.threads if n is not None))
 
 
 def measure_targets(settings: TargetSettings, progress: Progress | None = None) -> TargetReport:
@@ -106,11 +114,23 @@ def measure_targets(settings: TargetSettings, progress: Progress | None = None) 
     if served:
         method.append("a server on this machine counts as other work on it")
     return TargetReport(
-        title=f"Latency of {', '.join(targets)}",
+        title=_title(found.models, targets),
         settings=settings.model_copy(update={"targets": tuple(targets)}),
         notes=(*method, *found.told()),
         figures=tuple(found.figures),
         series=tuple(found.series),
+        models=tuple(found.models),
         engines=tuple(engine_name(target) for target in targets.values()),
         **watch.facts(),
     )
+
+
+def _names(models: Iterable[MeasuredModel]) -> list[str]:
+    """Return what bundles and runs are called; a server's name is its address."""
+    return list(dict.fromkeys(model.name for model in models if model.shape is not None))
+
+
+def _title(models: Iterable[MeasuredModel], targets: Iterable[str]) -> str:
+    names = _names(models)
+    of = f" of {names[0]}" if len(names) == 1 else ""  # of several, targets say which they are
+    return f"Latency{of}: {', '.join(targets)}"

@@ -59,6 +59,11 @@ class HeadShape(Settings):
     bank_rows: PositiveInt = 4407
 
 
+def served_graph(graph: GraphConfig) -> GraphConfig:
+    """Return the graph that an authors' run is served with: messages without labels, incoming."""
+    return graph.model_copy(update={"labels": False, "direction": "incoming"})
+
+
 class BundleTarget(Settings):
     """One engine and precision of a bundle."""
 
@@ -220,7 +225,7 @@ def named(targets: Sequence[Target]) -> dict[str, Target]:
     engines = [engine_name(target) for target in targets]
     often = Counter(engines)
     names = [
-        engine if often[engine] == 1 else f"{_place(target)} {engine}"
+        engine if often[engine] == 1 else f"{place_of(target)} {engine}"
         for engine, target in zip(engines, targets, strict=True)
     ]
     found = dict(zip(names, targets, strict=True))
@@ -240,7 +245,7 @@ def _engine_and_precision(text: str, variant: str) -> tuple[Engine | None, Preci
     raise InputError(f"{text}: expected an engine and precision as in onnx-int8, found {variant!r}")
 
 
-def _place(target: Target) -> str:
+def place_of(target: Target) -> str:
     """Return a short name of where a target lies; no whole path, as reports get published."""
     if isinstance(target, BundleTarget | RunTarget):
         generic = target.path.name in ("bundle", "run")

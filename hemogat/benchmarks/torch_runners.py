@@ -15,7 +15,14 @@ from hemogat.benchmarks.runners import (
     token_arrays,
     wav_bytes,
 )
-from hemogat.benchmarks.targets import COMPONENTS, Case, PresetTarget, RunTarget
+from hemogat.benchmarks.targets import (
+    COMPONENTS,
+    Case,
+    HeadShape,
+    PresetTarget,
+    RunTarget,
+    served_graph,
+)
 from hemogat.benchmarks.torch_calls import Call, fusion_call, maybe_compiled, set_up, waiting
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.contract import MODALITIES
@@ -44,6 +51,7 @@ class PresetRunner:
             gnn=models.head.head.config.gnn,
             bank_rows=target.bank_rows,
             size_mib=sum(t.numel() * t.element_size() for t in tensors) / 2**20,
+            shape=HeadShape(bank_rows=target.bank_rows),
         )
 
     def prepare(self, case: Case) -> Call:
@@ -107,6 +115,13 @@ class RunRunner:
             gnn="none" if config.modules == "no_gnn" else config.gnn,
             bank_rows=len(bank.embeddings),
             size_mib=size_mib(files),
+            shape=HeadShape(
+                dims=self._dims,
+                labels=len(recipe.labels),
+                head=run.record.heads[FULL],
+                graph=served_graph(recipe.graph),
+                bank_rows=len(bank.embeddings),
+            ),
         )
 
     def prepare(self, case: Case) -> Call:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import TypeVar
 
 from hemogat import errors
@@ -75,7 +76,8 @@ class WorkerLink:
     def stop(self) -> None:
         """End the worker, if need be by force."""
         if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()  # the worker ends when nothing more can come
+            with suppress(BrokenPipeError):  # one that is gone cannot take what was left to write
+                self._process.stdin.close()  # the worker ends when nothing more can come
         try:
             self._process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from hemogat.benchmarks.targets import Case, Component, Kernel, Target
+from hemogat.benchmarks.targets import Case, Component, HeadShape, Kernel, Target
 from hemogat.config import PositiveInt, Settings
 
 
@@ -42,8 +42,8 @@ REQUEST: TypeAdapter[Open | Run | Close] = TypeAdapter(
 class Opened(Settings):
     """The target is loaded; ``components`` are those that it can run.
 
-    ``gnn``, ``bank_rows``, ``size_mib``, ``threads`` (that one run uses): of the target; None where
-    it does not tell.
+    ``gnn``, ``bank_rows``, ``size_mib``, ``threads`` (that one run uses), ``shape`` (of head and
+    bank): of the target; None where it does not tell.
     """
 
     components: tuple[Component | Kernel, ...]
@@ -51,6 +51,7 @@ class Opened(Settings):
     bank_rows: int | None = None
     size_mib: float | None = None
     threads: PositiveInt | None = None
+    shape: HeadShape | None = None
 
 
 class Turn(Settings):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hemogat.cli.bench_options import OutOption
+from hemogat.cli.bench_options import OutOption, refuse
 from hemogat.cli.bench_report import remark_written
 from hemogat.cli.extras import needs
 from hemogat.cli.output import JsonOption, print_json, print_table
@@ -25,11 +25,14 @@ def cost(
         int, typer.Option(min=1, metavar="N", help="Utterances in the transductive graph.")
     ] = 551,
     bank_rows: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, metavar="N", help="Utterances in the inductive path's bank; a run has its own."
+            min=1,
+            metavar="N",
+            help="Utterances in the inductive path's bank; a run has its own.",
+            show_default="4407",
         ),
-    ] = 4407,
+    ] = None,
     windows: Annotated[
         int, typer.Option(min=1, metavar="N", help="Roofline: seconds of audio.")
     ] = 1,
@@ -63,6 +66,7 @@ def cost(
 
     with needs("export"):
         from hemogat.benchmarks.cost_report import (
+            BANK_ROWS,
             CostSettings,
             base_sizes,
             measure_cost,
@@ -71,10 +75,18 @@ def cost(
         from hemogat.benchmarks.cost_tables import cost_table, roofline_table
         from hemogat.benchmarks.side_by_side_tables import write_tables
 
-    counts = {"nodes": nodes, "bank_rows": bank_rows, "windows": windows, "tokens": tokens}
-    raw = counts | {"threads": threads, "measured": measure}
+    if run is not None:
+        refuse("is for the base sizes; a run has its own bank", bank_rows=bank_rows)
+    sizes = base_sizes(bank_rows or BANK_ROWS) if run is None else run_sizes(run)
+    raw = {
+        "nodes": nodes,
+        "bank_rows": sizes.shapes[0].bank_rows,
+        "windows": windows,
+        "tokens": tokens,
+        "threads": threads,
+        "measured": measure,
+    }
     settings = parse_settings(CostSettings, raw, source="bench cost")
-    sizes = base_sizes(bank_rows) if run is None else run_sizes(run)
     report = measure_cost(sizes, settings, Progress(visible=True))
     tables = (cost_table(report), roofline_table(report))
     if out is not None:

@@ -141,7 +141,9 @@ def latency(
     if preset is not None:
         _refuse_with_preset(given, axes)
         refuse("is for one BUNDLE or for targets, not for --preset", device=device, **of_bundle)
-        report, tables = _preset(often, _single(limits), banks or (44_070,), out)
+        if len(limits) > 1:
+            raise ConfigError("--threads: --preset takes one number; measure it once for each")
+        report, tables = _preset(often, _single(limits), banks, out)
     elif banks:
         raise ConfigError(
             "--bank-rows: is for --preset; a target has its own bank, and bench gnn varies it"
@@ -245,17 +247,18 @@ def _preset(
             write_tables,
         )
 
-    raw = {
+    raw: dict[str, object] = {
         "threads": threads,
-        "larger_banks": banks,
         "rounds": {"limit_s": _PRESET_LIMIT_S} | often,
     }
+    raw |= {"larger_banks": banks} if banks else {}
     settings = parse_settings(EngineSettings, raw, source="bench latency --preset")
     with tempfile.TemporaryDirectory(prefix="hemogat-bench-") as folder:
         report = measure_engines(settings, Path(folder), Progress(visible=True))
     tables = (latency_table(report.figures), process_table(report.figures))
     if out is not None:
-        remark_written(report, write_tables(report, tables, out, ("base",)))
+        conditions = ("base", *settings.conditions_in_name())
+        remark_written(report, write_tables(report, tables, out, conditions))
     return report, [(left, right, list(rows)) for left, right, rows in tables]
 
 

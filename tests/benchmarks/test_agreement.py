@@ -11,7 +11,6 @@ from hemogat.benchmarks.environment import describe_environment
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.report_comparison import compare
-from hemogat.errors import InputError
 
 
 def report(*figures: Figure) -> BenchReport:
@@ -78,5 +77,7 @@ def test_two_folders_of_suites(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "p50 intervals within ±5 %: first run 2 of 3 (67 %), second 2 of 3 (67 %)" in told
     repeatability.main([str(tmp_path / "first"), str(tmp_path / "second"), "--json"])
     assert json.loads(capsys.readouterr().out) == found
-    with pytest.raises(InputError, match="expected reports at the same places, found none"):
-        repeatability.repeatability(tmp_path / "first", tmp_path / "none")
+    with pytest.raises(SystemExit) as ended:
+        repeatability.main([str(tmp_path / "first"), str(tmp_path / "none")])
+    assert ended.value.code == 1
+    assert "error: expected reports at the same places, found none" in capsys.readouterr().err

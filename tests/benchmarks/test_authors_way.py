@@ -22,3 +22,11 @@ def test_both_ways_are_timed() -> None:
     assert found.nodes == 21
     assert found.authors_total.n == found.ours_total.n == 2
     assert found.authors_total.p50_ms > found.authors_graph.p50_ms > 0
+    assert all("threads" not in figure.axes for figure in found.figures())
+
+
+def test_its_threads_are_limited_while_it_is_timed() -> None:
+    before = torch.get_num_threads()
+    found = measure_authors_way(20, 1, before + 1)
+    assert torch.get_num_threads() == before
+    assert {figure.axes["threads"] for figure in found.figures()} == {before + 1}

@@ -8,6 +8,7 @@ from hemogat.benchmarks.cost import variant_costs
 from hemogat.benchmarks.cost_report import (
     CostReport,
     CostSettings,
+    Sizes,
     base_sizes,
     measure_cost,
     run_sizes,
@@ -15,6 +16,8 @@ from hemogat.benchmarks.cost_report import (
 from hemogat.benchmarks.cost_tables import cost_table, roofline_table
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.machine_rates import MachineRates, Rate, over_floor
+from hemogat.benchmarks.measured_models import MeasuredModel
+from hemogat.benchmarks.report import BenchReport
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.targets import HeadShape
 from hemogat.benchmarks.work import work_of
@@ -72,15 +75,87 @@ def test_tables(report: CostReport) -> None:
 def test_an_earlier_report_gives_the_times(
     report: CostReport, tiny_run: Path, tmp_path: Path
 ) -> None:
-    earlier = report.model_copy(update={"kind": "side-by-side"})
-    path = tmp_path / "earlier.json"
-    path.write_text(earlier.to_json())
+    path = written(earlier_report(report, tiny_run), tmp_path)
     again = measure_cost(run_sizes(tiny_run), CostSettings(measured=str(path), threads=1))
     assert again.settings.measured == path.name  # no place on the disk
     assert figures(again, "p50") == figures(report, "p50")
     path.write_text(report.to_json())
     with pytest.raises(ConfigError, match="is a report of cost"):
         measure_cost(run_sizes(tiny_run), CostSettings(measured=str(path)))
+
+
+def earlier_report(report: CostReport, run: Path) -> BenchReport:
+    """Make the report of targets that has the same times."""
+    model = MeasuredModel(target="onnx-fp32", name="tiny", shape=run_sizes(run).shapes[0])
+    return report.model_copy(update={"kind": "side-by-side", "models": (model,)})
+
+
+def written(report: BenchReport, folder: Path) -> Path:
+    path = folder / "earlier.json"
+    path.write_text(report.to_json())
+    return path
+
+
+def refusal_of(report: BenchReport, sizes: Sizes, folder: Path, threads: int | None = None) -> str:
+    settings = CostSettings(measured=str(written(report, folder)), threads=threads)
+    with pytest.raises(ConfigError) as refused:
+        measure_cost(sizes, settings)
+    return str(refused.value)
+
+
+def test_a_report_of_other_sizes_is_refused(
+    report: CostReport, tiny_run: Path, tmp_path: Path
+) -> None:
+    earlier, sizes = earlier_report(report, tiny_run), run_sizes(tiny_run)
+    assert "hidden 16); name the run" in refusal_of(earlier, base_sizes(24), tmp_path)
+    without = earlier.model_copy(update={"models": ()})
+    assert "does not tell the sizes" in refusal_of(without, sizes, tmp_path)
+    preset = without.model_copy(update={"kind": "engines"})  # always of the base sizes
+    assert "hidden 512); name the run" in refusal_of(preset, sizes, tmp_path)
+
+
+def test_a_report_without_its_machines_rates_is_refused(
+    report: CostReport, tiny_run: Path, tmp_path: Path
+) -> None:
+    times = tuple(f for f in report.figures if f.target != "machine")  # as of a GPU
+    earlier = earlier_report(report, tiny_run).model_copy(update={"figures": times})
+    assert "holds no rates of the machine" in refusal_of(earlier, run_sizes(tiny_run), tmp_path)
+
+
+def test_times_meet_the_rates_of_their_number_of_threads(
+    report: CostReport, tiny_run: Path, tmp_path: Path
+) -> None:
+    sizes, earlier = run_sizes(tiny_run), earlier_report(report, tiny_run)
+    assert "expected figures on 8 threads, found them on 1" in refusal_of(
+        earlier, sizes, tmp_path, threads=8
+    )
+
+    def on(threads: int, factor: float) -> list[Figure]:
+        change = {"low": None, "high": None}
+        return [
+            f.model_copy(
+                update=change | {"axes": f.axes | {"threads": threads}, "value": f.value * factor}
+            )
+            for f in earlier.figures
+            if f.metric == "p50" or f.target == "machine"
+        ]
+
+    both = earlier.model_copy(update={"figures": (*on(1, 1.0), *on(2, 2.0))})
+    told = refusal_of(both, sizes, tmp_path)
+    assert "expected figures on one number of threads, found them on 1, 2" in told
+    settings = CostSettings(measured=str(written(both, tmp_path)), threads=2)
+    found = measure_cost(sizes, settings)
+    assert found.rates.threads == 2
+    assert found.rates.gemm.value == 2 * report.rates.gemm.value
+    medians = figures(report, "p50")
+    for key, median in figures(found, "p50").items():
+        assert median.value == 2 * medians[key].value
+    assert len({figure.key for figure in found.figures}) == len(found.figures)
+
+
+def test_another_run_is_refused(tiny_run: Path) -> None:
+    with pytest.raises(ConfigError, match="is not of the sizes that are counted"):
+        measure_cost(base_sizes(24), CostSettings(measured=str(tiny_run)))
 
 
 def test_a_bundle_of_other_sizes_is_refused(tiny_bundle: Path) -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from hemogat.benchmarks import serving_load
 from hemogat.benchmarks.bench_server import bench_server
+from hemogat.benchmarks.load_drivers import Send
 from hemogat.benchmarks.serving_load import measure_serving_load
 from hemogat.benchmarks.serving_load_report import LoadReport, LoadSettings, write_load_report
 from hemogat.errors import ConfigError, ServerError
 from hemogat.progress import Progress
 from hemogat.runtime.bundle import write_sums
+from hemogat.serving.async_client import AsyncClient
 from hemogat.serving.server import TritonServer
 from hemogat.serving.settings import RepositorySettings
 
@@ -132,6 +135,20 @@ def test_overload_is_counted_by_status_and_not_retried(
     assert level.error_latency.n == level.errors["UNAVAILABLE"]
     assert level.latency is not None  # of what was let in
     assert level.memory is None  # of a server that is not ours
+    assert any("of a server that ran already" in note for note in report.notes)
+
+
+def test_a_server_that_answers_nothing_ends_in_a_message(
+    tiny_bundle: Path, server: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object, client: AsyncClient) -> Send:
+        return lambda number: client.predict(b"not audio", "text")
+
+    monkeypatch.setattr(serving_load._LoadBench, "_send", broken)
+    settings = QUICK.model_copy(update={"threads": None})
+    told = rf"{server.grpc_url}: answered none of the requests .* \(\d+ INVALID_ARGUMENT\)"
+    with pytest.raises(ServerError, match=told):
+        measure_serving_load(tiny_bundle, url=server.grpc_url, settings=settings)
 
 
 @pytest.mark.parametrize(

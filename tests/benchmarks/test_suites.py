@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from hemogat.benchmarks import suites
 from hemogat.benchmarks.report import read_report
 from hemogat.benchmarks.suites import STEP_FILE, Step, Suite, SuiteFailedError, run_suite
 from hemogat.cli import bench
@@ -112,6 +116,46 @@ def test_a_step_may_read_the_report_of_an_earlier_one() -> None:
     assert second.arguments(reports) == ["cost", "--measure=out/engines/x.json"]
     with pytest.raises(ValueError, match="step b: engines is no earlier step"):
         Suite(name="s", title="S", steps=(second, first))
+
+
+def test_a_step_runs_again_when_what_it_read_was_measured_again(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    axes = {"component": "fusion", "epochs": 1, "rounds": 2, "limit_s": 0}
+    first = Step(name="engines", command="latency", targets=(str(tiny_bundle),), settings=axes)
+    run = tiny_bundle.parent / "run"
+    reads = {"measure": "{engines}", "run": str(run)}
+    suite = Suite(
+        name="s", title="S", steps=(first, Step(name="cost", command="cost", settings=reads))
+    )
+    said: list[str] = []
+
+    def ran() -> list[str]:
+        said.clear()
+        run_suite(suite, tmp_path / "out", said.append)
+        return [line.split(", ")[1].partition(":")[0] for line in said if "took" in line]
+
+    assert ran() == ["engines", "cost"]
+    assert ran() == []
+    shutil.rmtree(tmp_path / "out" / "engines")
+    assert ran() == ["engines", "cost"]  # the settings of cost are the same
+
+
+def test_a_step_that_takes_too_long_stops_what_it_started(tmp_path: Path) -> None:
+    program = tmp_path / "step.py"
+    program.write_text(
+        "import pathlib, sys, tempfile, time\n"
+        "place = pathlib.Path(sys.argv[1])\n"
+        "try:\n"
+        "    (place / 'scratch').write_text(tempfile.mkdtemp())\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    (place / 'stopped').touch()\n"
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        suites._exit_code([sys.executable, str(program), str(tmp_path)], 3)
+    assert (tmp_path / "stopped").exists()  # it was asked before it was forced
+    assert not Path((tmp_path / "scratch").read_text()).exists()
 
 
 def test_other_commands_are_refused(tmp_path: Path) -> None:

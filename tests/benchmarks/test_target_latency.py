@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hemogat.benchmarks import cost_report
 from hemogat.benchmarks.bench_server import bench_server
+from hemogat.benchmarks.report_comparison import compare
 from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.side_by_side_tables import latency_table, process_table, report_markdown
 from hemogat.benchmarks.target_latency import TargetReport, TargetSettings, measure_targets
@@ -18,7 +20,7 @@ from hemogat.benchmarks.targets import (
 from hemogat.benchmarks.worker_link import WorkerLink
 from hemogat.errors import BundleError, ConfigError, HemogatError, UnavailableError
 from hemogat.progress import Progress
-from hemogat.runtime.bundle import Bundle, GraphName
+from hemogat.runtime.bundle import SUMS_FILE, Bundle, GraphName, sha256_of
 from hemogat.serving.settings import RepositorySettings
 
 FEW = RoundSettings(epochs=1, rounds=2, limit_s=0, turn_runs=2, warm_up_limit_s=0.1)
@@ -82,6 +84,31 @@ def test_the_report_reads_well_and_names_no_place(report: TargetReport) -> None:
     assert TargetReport.model_validate_json(report.to_json()) == report
 
 
+def test_the_report_tells_which_models_it_measured(
+    report: TargetReport, tiny_bundle: Path, tiny_run: Path
+) -> None:
+    of_bundle, of_run = report.models
+    assert (of_bundle.target, of_run.target) == ("onnx-fp32", "torch-eager")
+    assert of_bundle.name == of_run.name == tiny_bundle.parent.name
+    assert of_bundle.bundle_sha256 == sha256_of(tiny_bundle / SUMS_FILE)
+    assert of_run.bundle_sha256 is None
+    # Graph and labels of a run are those that it is served with.
+    assert of_bundle.shape == of_run.shape == cost_report.run_sizes(tiny_run).shapes[0]
+    assert report.title == f"Latency of {of_bundle.name}: onnx-fp32, torch-eager"
+    assert report.conditions_in_name() == (
+        *(of_bundle.name, "onnx-fp32", "torch-eager"),
+        *("audio_encoder", "text_encoder", "fusion", "end_to_end", "windows 1 2", "1t"),
+    )
+
+
+def test_another_bundle_is_told_of_when_reports_are_compared(report: TargetReport) -> None:
+    models = tuple(m.model_copy(update={"bundle_sha256": "0" * 64}) for m in report.models[:1])
+    after = report.model_copy(update={"models": (*models, *report.models[1:])})
+    (difference,) = compare(report, after).differences
+    assert difference.startswith(f"model of onnx-fp32, {report.models[0].name}: ")
+    assert difference.endswith(" → 000000000000")
+
+
 def test_what_a_worker_refuses_is_raised_here(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a bundle"):
         WorkerLink("x", BundleTarget(path=tmp_path, engine="onnx", precision="fp32"))
@@ -95,6 +122,7 @@ def test_what_a_worker_refuses_is_raised_here(tiny_bundle: Path, tmp_path: Path)
 def test_a_worker_that_dies_is_told_of(tiny_bundle: Path) -> None:
     link = WorkerLink("x", BundleTarget(path=tiny_bundle, engine="onnx", precision="fp32"))
     link._process.kill()
+    link._process.wait()  # so that what is sent to it stays unsent, also when the pipe is closed
     with pytest.raises(HemogatError, match="x: the process that measured it ended with code -9"):
         link.run(Case(), untimed=0, timed=1)
     link.stop()

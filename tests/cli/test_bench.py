@@ -75,7 +75,9 @@ def test_targets_side_by_side(
         ("fusion", 1),
         ("fusion", 2),
     ]
-    (written,) = tmp_path.glob("side-by-side-onnx-fp32-*.json")
+    (written,) = tmp_path.glob(
+        f"side-by-side-{tiny_bundle.parent.name}-onnx-fp32-text-encoder-*.json"
+    )
     assert json.loads(written.read_text()) == report
     assert written.with_suffix(".md").is_file()
 
@@ -89,6 +91,12 @@ def test_refusals_of_targets(refused: Callable[..., str], tiny_bundle: Path) -> 
     assert "--bank-rows: is for --preset" in refused("bench", tiny_bundle, "--bank-rows", "9")
     assert "--device, --rounds: is for targets side by side" in refused(
         "bench", tiny_bundle, "--device", "cuda", "--rounds", "500"
+    )
+    assert "--threads: --preset takes one number" in refused(
+        *("bench", "latency", "--preset", "base", "--threads", "1,2")
+    )
+    assert "--bank-rows: is for the base sizes" in refused(
+        *("bench", "cost", "--run", tiny_bundle, "--bank-rows", "9")
     )
     assert "--utterances, --no-triton: is for one BUNDLE alone" in refused(
         *("bench", f"{tiny_bundle}:onnx-fp32", "--utterances", "5", "--no-triton")

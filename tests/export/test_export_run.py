@@ -15,6 +15,8 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from hemogat.benchmarks.runners import BundleRunner
+from hemogat.benchmarks.targets import BundleTarget, Case
 from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.errors import BundleError, ConfigError, IncompleteError, InputError, ParityError
 from hemogat.export import targets as export_module
@@ -104,6 +106,9 @@ def test_the_other_kinds_of_head_can_be_exported_and_served(
     edit_record(run_copy, export_this_one)
     report = export_run(run_copy, tmp_path / "bundle", ExportConfig())
 
+    target = BundleTarget(path=report.bundle, engine="onnx", precision="fp32")
+    for case in (Case(component="fusion"), Case(component="end_to_end")):
+        BundleRunner(target, 1, "cpu").prepare(case)()  # it can be measured, too
     pipeline = Pipeline.load(report.bundle)
     assert check_golden(pipeline) < 1e-5
     assert report.parity.end_to_end.flips == 0
