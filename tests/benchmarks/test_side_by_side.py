@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemogat.benchmarks.bootstrap import Interval
 from hemogat.benchmarks.entries import Entry
 from hemogat.benchmarks.epochs import SideBySideSettings
 from hemogat.benchmarks.figures import Figure
 from hemogat.benchmarks.findings import Findings
-from hemogat.benchmarks.rounds import HALF_WIDTH, RoundSettings
+from hemogat.benchmarks.rounds import RoundSettings
 from hemogat.benchmarks.series import Series
 from hemogat.benchmarks.side_by_side import _moved, measure_side_by_side
 from hemogat.benchmarks.targets import Case, PeerTarget, ReferenceTarget
@@ -117,15 +116,6 @@ def test_every_rounds_median_is_kept(found: Findings) -> None:
         assert sorted(series.started_s) == list(series.started_s)
         assert Series.model_validate_json(series.model_dump_json()) == series
     assert '"' in kept["2", "fusion"].model_dump_json().partition("medians_ms")[2]
-
-
-def test_what_takes_the_same_time_anywhere_is_known_well(tmp_path: Path) -> None:
-    rounds = QUICK.model_copy(update={"epochs": 5, "rounds": 15})
-    settings = SideBySideSettings(cases=(FUSION,), rounds=rounds)
-    found = measure_side_by_side([sleeper(tmp_path, "20"), sleeper(tmp_path, "40")], settings)
-    # Processes, turns and transport add nothing to what times differ by.
-    for figure in of(found, "p50").values():
-        assert Interval(figure.value, figure.low, figure.high).half_width < HALF_WIDTH
 
 
 def test_a_reference_that_moves_is_told_of() -> None:
