@@ -72,6 +72,13 @@ def export(
             show_default="the val split, else the test split, whichever has 500; else both",
         ),
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the run's manifest is now, its audio with it.",
+            show_default="where it was at the training",
+        ),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(
@@ -140,7 +147,7 @@ def export(
     outcomes = []
     for config in configs:
         before = manifest_at(out)
-        outcomes.append(outcome := _export_one(run, out, config, inputs))
+        outcomes.append(outcome := _export_one(run, out, config, inputs, manifest))
         if not as_json and outcome.parity is not None:
             print_parity(outcome.bundle, outcome.target, outcome.parity)
         if config.ivf_index is None:
@@ -169,7 +176,9 @@ class _Outcome:
         }
 
 
-def _export_one(run: Path, out: Path, config: ExportConfig, inputs: Path | None) -> _Outcome:
+def _export_one(
+    run: Path, out: Path, config: ExportConfig, inputs: Path | None, manifest: Path | None
+) -> _Outcome:
     """Export one target; that it fails does not keep the others back."""
     with needs("export"):
         from hemogat.export.export_run import export_run
@@ -179,7 +188,9 @@ def _export_one(run: Path, out: Path, config: ExportConfig, inputs: Path | None)
 
     target = f"{config.engine}-{config.precision}"
     try:
-        report = export_run(run, out, config, Progress(visible=True), inputs=inputs)
+        report = export_run(
+            run, out, config, Progress(visible=True), inputs=inputs, manifest=manifest
+        )
     except RefusedError as error:
         return _Outcome(target, None, error.parity, error)
     except NoPlanError as error:

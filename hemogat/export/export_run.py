@@ -87,6 +87,7 @@ def export_run(
     progress: Progress | None = None,
     *,
     inputs: Path | None = None,
+    manifest: Path | None = None,
 ) -> ExportReport:
     """Export the run's full head with its encoders and its bank, for one engine and precision.
 
@@ -94,8 +95,8 @@ def export_run(
 
     The bundle at ``out`` is written whole or not at all. If one of the same run stands there, its
     other engines stay; one of another run is replaced. The gate compares on utterances that nothing
-    was trained on (:func:`hemogat.export.gating.utterances_to_judge`); their audio must still be
-    where the run's manifest says.
+    was trained on (:func:`hemogat.export.gating.utterances_to_judge`); their audio must be where
+    the run's manifest says.
 
     Args:
         run_path: the run directory.
@@ -103,6 +104,7 @@ def export_run(
         config: engine, precision, limits.
         progress: shows the stages.
         inputs: a manifest of the run's labels to compare on instead.
+        manifest: where the run's manifest is now; None: where it was at the training.
 
     Raises:
         RefusedError: the exported graphs do not answer as the reference; nothing is written but
@@ -116,14 +118,14 @@ def export_run(
     """
     check_converters(config)
     run = RunDirectory.open(run_path)
-    manifest = manifest_of(run)  # refuse before anything is computed
+    listed = manifest_of(run, manifest)  # refuse before anything is computed
     if config.ivf_index:
         record = run.record
         check_neighbours(record.recipe.graph.used_by(record.heads[FULL]), run.path)
         require("faiss", extra="search")
-    judged = utterances_to_judge(run, manifest, inputs)
-    training = manifest.split("train") if config.is_int8 else ()
-    ranked = utterances_to_rank_on(manifest, judged.utterances) if is_accuracy_aware(config) else ()
+    judged = utterances_to_judge(run, listed, inputs)
+    training = listed.split("train") if config.is_int8 else ()
+    ranked = utterances_to_rank_on(listed, judged.utterances) if is_accuracy_aware(config) else ()
     check_audio((*judged.utterances, *training, *ranked))
     export = _Export(run, out, config, progress or Progress(), judged, training, ranked)
     with folder_written_whole(out, replace_if_has=MANIFEST_FILE) as folder:

@@ -40,8 +40,12 @@ class Candidate:
     stand_in: str | None = None  # what is compared in place of the engine
 
 
-def manifest_of(run: RunDirectory) -> Manifest:
+def manifest_of(run: RunDirectory, moved: Path | None = None) -> Manifest:
     """Read the manifest that lists the run's utterances.
+
+    Args:
+        run: the run.
+        moved: where it is now; None: where it was at the training.
 
     Raises:
         InputError: the run cannot be exported, or its manifest is gone or has changed since.
@@ -56,7 +60,13 @@ def manifest_of(run: RunDirectory) -> Manifest:
             f"{run.path}: was imported from features alone and has no encoders to export; import "
             f"it with --audio-encoder, --text-encoder and --manifest"
         )
-    manifest = read_manifest(run.record.manifest, run.record.recipe.labels)
+    path = run.record.manifest if moved is None else moved
+    if not path.exists():
+        raise InputError(
+            f"{path}: expected the manifest that {run.path} was trained on, found no file; name "
+            f"where it and its audio are now with --manifest"
+        )
+    manifest = read_manifest(path, run.record.recipe.labels)
     manifest = without_skipped(manifest, run.record.skipped)
     for split in SPLITS:
         expected = [row.id for row in run.record.rows if row.split == split]
@@ -106,8 +116,9 @@ def check_audio(utterances: Iterable[Utterance]) -> None:
         if utterance.audio is not None and not utterance.audio.is_file():
             raise InputError(
                 f"{utterance.audio}: expected the audio of {utterance.id} where the manifest says, "
-                f"found no file; export compares on real audio: put it back, or name another "
-                f"manifest with --inputs (int8 needs the run's training audio all the same)"
+                f"found no file; export compares on real audio: put it back, name where the run's "
+                f"manifest is now with --manifest, or another to compare on with --inputs (int8 "
+                f"needs the run's training audio all the same)"
             )
 
 

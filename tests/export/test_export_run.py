@@ -21,6 +21,7 @@ from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.errors import BundleError, ConfigError, IncompleteError, InputError, ParityError
 from hemogat.export import targets as export_module
 from hemogat.export.export_run import export_run
+from hemogat.export.gating import manifest_of
 from hemogat.export_config import ExportConfig
 from hemogat.model.bank import freeze_bank
 from hemogat.runtime.bundle import Bundle
@@ -225,6 +226,22 @@ def test_a_manifest_that_has_changed_is_refused(
     with pytest.raises(InputError, match=r"changed\.csv: expected the 12 test utterances"):
         export_run(run_copy, tmp_path / "place" / "bundle", ExportConfig())
     assert_nothing_was_written(tmp_path / "place")
+
+
+@pytest.mark.usefixtures("quick_graphs")
+def test_a_run_can_be_exported_where_its_data_have_moved_to(
+    run_copy: Path, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    gone = tmp_path / "elsewhere" / "manifest.csv"
+    edit_record(run_copy, lambda raw: raw.update(manifest=str(gone)))
+    with pytest.raises(InputError, match=r"expected the manifest that .* with --manifest"):
+        export_run(run_copy, tmp_path / "bundle", ExportConfig())
+    here = Path(shutil.copytree(tiny_manifest.parent, tmp_path / "here"))
+    moved = here / tiny_manifest.name
+    found = manifest_of(RunDirectory.open(run_copy), moved)
+    assert all(u.audio is not None and u.audio.parent == here for u in found.utterances)
+    report = export_run(run_copy, tmp_path / "bundle", ExportConfig(), manifest=moved)
+    assert report.parity.end_to_end.flips == 0
 
 
 @pytest.mark.usefixtures("quick_encoders")
