@@ -60,7 +60,7 @@ def manifest_of(run: RunDirectory, moved: Path | None = None) -> Manifest:
             f"{run.path}: was imported from features alone and has no encoders to export; import "
             f"it with --audio-encoder, --text-encoder and --manifest"
         )
-    path = run.record.manifest if moved is None else moved
+    path = Path(run.record.manifest) if moved is None else moved
     if not path.exists():
         raise InputError(
             f"{path}: expected the manifest that {run.path} was trained on, found no file; name "
