@@ -20,6 +20,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TokenCount = Annotated[int, Field(ge=1, le=8192)]  # more than any encoder's positions
 Rate = Annotated[float, Field(ge=0, lt=1)]
+_POSITION_GROUPS = 16  # of the convolution that tells wav2vec2 where a frame stands
 
 
 class Settings(BaseModel):
@@ -68,6 +69,12 @@ class Wav2Vec2Size(Settings):
     heads: PositiveInt = 4
     conv_width: PositiveInt = 48
 
+    @model_validator(mode="after")
+    def _width_can_be_divided(self) -> Wav2Vec2Size:
+        _check_multiple(self.width, self.heads, "heads")
+        _check_multiple(self.width, _POSITION_GROUPS, "the groups of wav2vec2's convolution")
+        return self
+
 
 class BertSize(Settings):
     """Sizes of a BERT encoder trained from scratch, and of its tokenizer."""
@@ -77,14 +84,25 @@ class BertSize(Settings):
     heads: PositiveInt = 4
     vocab_size: PositiveInt = 1000
 
+    @model_validator(mode="after")
+    def _width_can_be_divided(self) -> BertSize:
+        _check_multiple(self.width, self.heads, "heads")
+        return self
+
+
+def _check_multiple(width: int, parts: int, name: str) -> None:
+    if width % parts:
+        raise ValueError(f"width ({width}) must be a multiple of {name} ({parts})")
+
 
 class AudioEncoderConfig(Settings):
     """Which audio encoder, and which of its parts are trained.
 
     ``pretrained`` is a Hugging Face name or a local folder, ``torchaudio`` a bundle of
-    ``torchaudio.pipelines``; without either, one is trained from scratch. ``train_last_layers: n``
-    trains the last n transformer layers and nothing below them. ``freeze_feature_extractor``
-    concerns the convolutions only; unset, they stay as they are if they were pretrained.
+    ``torchaudio.pipelines``; without either, one is trained from scratch, as a whole.
+    ``train_last_layers: n`` trains the last n transformer layers of a pretrained one and nothing
+    below them. ``freeze_feature_extractor`` concerns the convolutions only; unset, they stay as
+    they are if they were pretrained.
     """
 
     pretrained: str | None = None
@@ -116,7 +134,8 @@ class TextEncoderConfig(Settings):
     """Which text encoder, and which of its parts are trained.
 
     ``pretrained`` is a Hugging Face name or a local folder; without it, one is trained from
-    scratch. ``train_last_layers: n`` trains the last n layers and the pooler, nothing below them.
+    scratch, as a whole. ``train_last_layers: n`` trains the last n layers of a pretrained one and
+    the pooler, nothing below them.
     """
 
     pretrained: str | None = None
@@ -187,7 +206,12 @@ class GraphConfig(Settings):
 
 
 class OptimiserConfig(Settings):
-    """One training loop: optimiser, length and stopping rule."""
+    """One training loop: optimiser, length and stopping rule.
+
+    ``batch_size``: utterances of a batch, which is a step of the audio encoder. Texts are padded to
+    one of few lengths (``text.token_buckets``), and those of a batch that got the same one are a
+    step of the text encoder: a batch is as many steps as lengths. A head reads no batches.
+    """
 
     epochs: PositiveInt = 20
     batch_size: PositiveInt = 32

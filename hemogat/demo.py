@@ -107,7 +107,8 @@ def run_demo(out: Path, progress: Progress | None = None) -> DemoSummary:
             compared = make_gate_corpus(paths["gate"], progress=stage.reach).manifest
     with timer.stage("train"):
         manifest = paths["corpus"] / "manifest.csv"
-        run = train(load_recipe("demo"), manifest, paths["run"], progress)
+        # An earlier demo's run, finished or interrupted, goes as its corpus did.
+        run = train(load_recipe("demo"), manifest, paths["run"], progress, existing="restart")
         accuracy = evaluate_run(run).accuracies()
     with timer.stage("export"):
         config = ExportConfig()

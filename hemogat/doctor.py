@@ -133,7 +133,7 @@ def _requirements() -> list[str]:
 
 
 def _add_with(extra: str, missing: Iterable[str]) -> str:
-    line = "pip install hemogat" if extra == CORE else pip_line(extra)
+    line = pip_line(None if extra == CORE else extra)
     excluded = (_EXCLUDES[name] for name in missing if name in _EXCLUDES)
     in_the_way = [name for name in excluded if installed_version(name)]
     return f"pip uninstall -y {' '.join(in_the_way)} && {line}" if in_the_way else line

@@ -70,6 +70,18 @@ def test_the_gate_is_strict_unless_a_recipe_says_otherwise() -> None:
             "train_last_layers freezes the feature extractor",
         ),
         ({"text_encoder": {"train_last_layers": 0}}, "text_encoder.train_last_layers"),
+        (
+            {"audio_encoder": {"scratch": {"width": 80, "heads": 3}}},
+            "audio_encoder.scratch: width (80) must be a multiple of heads (3)",
+        ),
+        (
+            {"audio_encoder": {"scratch": {"width": 40}}},
+            "width (40) must be a multiple of the groups of wav2vec2's convolution (16)",
+        ),
+        (
+            {"text_encoder": {"scratch": {"width": 90}}},
+            "text_encoder.scratch: width (90) must be a multiple of heads (4)",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(change: dict[str, Any], message: str) -> None:

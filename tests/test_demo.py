@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from hemogat import demo
 from hemogat.data.manifest import read_manifest
 from hemogat.demo import _compare_with_server, _serve, _Timer
 from hemogat.errors import ParityError
@@ -54,3 +56,25 @@ def test_a_server_that_disagrees_fails_the_demo(tiny_manifest: Path) -> None:
     clients = {"grpc": OtherAnswers(), "http": OtherAnswers()}
     with pytest.raises(ParityError, match=r"26 other labels"):
         _compare_with_server(Sure(), clients, test, Progress())
+
+
+def test_a_second_demo_replaces_the_first_ones_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def train(*_: object, **options: object) -> None:
+        asked.update(options)
+        raise KeyboardInterrupt
+
+    corpus = SimpleNamespace(manifest=None)
+    for name, stand_in in {
+        "find_tritonserver": lambda: None,
+        "_make_corpus": lambda *_: (),
+        "make_gate_corpus": lambda *_, **__: corpus,
+        "train": train,
+    }.items():
+        monkeypatch.setattr(demo, name, stand_in)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path)
+    assert asked == {"existing": "restart"}

@@ -47,6 +47,7 @@ def test_what_excludes_an_extra_is_uninstalled_first(installed: dict[str, str]) 
     installed["onnxruntime"] = "1.32.0"
     assert lines()["gpu"] == f"pip uninstall -y onnxruntime && {pip_line('gpu')}"
     assert lines()["cpu"] == pip_line("cpu")
+    assert lines()[CORE] == pip_line()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,9 @@ def evaluate(
     control heads. A bundle is evaluated as it serves, from the audio files and
     texts of --manifest. Writes metrics.json, report.md and pictures.
 
+    --split train: a run leaves each utterance out of its own neighbours; a
+    bundle finds what it was trained on in its bank: figures are too good.
+
     --pool: runs tested on different utterances, as with each session left out;
     mean and interval over runs, one confusion matrix. Writes pooled.json and
     report.md.
@@ -85,6 +88,8 @@ def evaluate(
         raise typer.BadParameter(f"{target} is no bundle, so --manifest has no meaning for it")
     if skip_bad and not is_bundle:
         raise typer.BadParameter(f"{target} is no bundle: --skip-bad was for its training to know")
+    if is_bundle and split == "train":
+        remark("warning: the bundle finds what it was trained on in its bank: figures are too good")
     progress = Progress(visible=True)
     with needs("train"):
         from hemogat.training.evaluation_report import REPORT_FILE, write_evaluation

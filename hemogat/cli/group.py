@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from hemogat.data.problems import SHOWN
 from hemogat.errors import HemogatError, IncompleteError, InputError
+from hemogat.optional import pip_line
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -41,7 +42,7 @@ class CommandGroup(TyperGroup):
                 raise  # a fault of ours, which no installation mends
             _say(
                 f"error: {error.name} is not installed; install what hemogat needs with: "
-                f"pip install hemogat"
+                f"{pip_line()}"
             )
             raise typer.Exit(IncompleteError.exit_code) from error
         except OSError as error:

@@ -32,7 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed or refused, 2 usage, 3 something needed is missing here.",
+    epilog="Exit codes: 0 done, 1 failed or refused, 2 usage, 3 something needed is missing here, "
+    "4 a gate on reports of two machines.",
 )
 
 

@@ -49,7 +49,8 @@ def train(
         bool, typer.Option("--resume", help="Continue the interrupted run of that place.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Drop the interrupted run of that place.")
+        bool,
+        typer.Option("--restart", help="Drop the run of that place, interrupted or finished."),
     ] = False,
     skip_bad: Annotated[
         bool,
@@ -70,8 +71,9 @@ def train(
     """Train encoders, fusion head and controls into a run directory.
 
     Writes the run whole or not at all, and evaluates it on the test split
-    (validation where there is none). Until it is finished it stands beside, as
-    RUN.partial: --resume continues it after an interruption, to the same result.
+    (validation where there is none). A finished run is replaced only with
+    --restart. Until a run is finished it stands beside, as RUN.partial:
+    --resume continues it after an interruption, to the same result.
 
     Several GPUs: accelerate launch -m hemogat train ...
     """

@@ -71,7 +71,8 @@ def read_manifest(
     It is a CSV file in UTF-8 with the columns audio, text, label, speaker and split in any order
     and optionally id (default: the audio path as written, or ``row-<n>`` without audio), dialogue
     and turn; other columns are ignored. Audio paths are absolute, or relative to the manifest's
-    folder and inside it. Rows are numbered as a spreadsheet shows them: the header is row 1.
+    folder and inside it; no file is in two splits. Rows are numbered as a spreadsheet shows them:
+    the header is row 1.
 
     Args:
         path: the CSV file.
@@ -84,12 +85,11 @@ def read_manifest(
     path = Path(path)
     rows = read_rows(path, COLUMNS)
     problems: list[str] = []
-    row_by_id: dict[str, int] = {}
+    row_by_id: dict[str, Row] = {}
+    row_by_audio: dict[str, Row] = {}
     for row in rows:
         found = list(_row_problems(row, path.parent, labels))
-        first = row_by_id.setdefault(row.id, row.number)
-        if first != row.number:
-            found.append(f"id {row.id!r} is already that of row {first}")
+        found += _repetitions(row, path.parent, row_by_id, row_by_audio)
         problems += [f"row {row.number}: {problem}" for problem in found]
     if not rows:
         problems.append("it holds no utterances")
@@ -230,6 +230,24 @@ def _row_problems(row: Row, folder: Path, labels: Sequence[str] | None) -> Itera
         yield f"turn {turn!r} is not a whole number"
     elif turn and not row.cells.get("dialogue"):
         yield f"turn {turn!r} of no dialogue"
+
+
+def _repetitions(
+    row: Row, folder: Path, row_by_id: dict[str, Row], row_by_audio: dict[str, Row]
+) -> Iterator[str]:
+    """Say what of a row is that of an earlier one and may not be; note the row."""
+    first = row_by_id.setdefault(row.id, row)
+    if first is not row:
+        yield f"id {row.id!r} is already that of row {first.number}"
+    audio, split = row.cells.get("audio", ""), row.cells.get("split")
+    if not audio or row.surplus_cells:
+        return
+    first = row_by_audio.setdefault(os.path.abspath(audio_path(audio, folder)), row)
+    if first.cells.get("split") != split:
+        yield (
+            f"audio {audio!r} in split {split!r} is the file of row {first.number}, which is in "
+            f"split {first.cells.get('split')!r}; leave it in one of them"
+        )
 
 
 def audio_path(written: str, folder: Path) -> Path:

@@ -109,8 +109,11 @@ def build_audio_encoder(config: AudioEncoderConfig) -> AudioEncoder:
 
     Raises:
         ConfigError: the name stands for nothing that can be fetched or read, or for no
-            wav2vec2-like model, or fewer layers than ``train_last_layers`` are there.
+            wav2vec2-like model, or fewer layers than ``train_last_layers`` are there, or none of
+            them was trained before.
     """
+    if config.pretrained is None and config.torchaudio is None:
+        _check_trained_whole(config.train_last_layers, "audio_encoder")
     if config.pretrained is not None:
         backbone = load_pretrained(
             config.pretrained, "audio_encoder", AUDIO_MODEL_TYPES, may_lack=("masked_spec_embed",)
@@ -137,8 +140,10 @@ def build_text_encoder(config: TextEncoderConfig, text: TextConfig, vocab_size: 
     Raises:
         ConfigError: the name stands for nothing that can be fetched or read, or for a model that
             is not BERT-like or does not fit ``text``, or fewer layers than ``train_last_layers``
-            are there.
+            are there, or none of them was trained before.
     """
+    if config.pretrained is None:
+        _check_trained_whole(config.train_last_layers, "text_encoder")
     if config.pretrained is not None:
         unused = ("pooler.",) if text.pooling == "mean" else ()
         backbone = load_pretrained(config.pretrained, "text_encoder", TEXT_MODEL_TYPES, unused)
@@ -174,6 +179,15 @@ def save_encoder(encoder: AudioEncoder | TextEncoder, folder: Path) -> None:
     quiet_transformers()
     with writing(folder):
         encoder.backbone.save_pretrained(folder)
+
+
+def _check_trained_whole(last_layers: int | None, setting: str) -> None:
+    """Refuse to freeze random weights."""
+    if last_layers is not None:
+        raise ConfigError(
+            f"{setting}.train_last_layers is {last_layers}, but the encoder is trained from "
+            f"scratch, as a whole; drop it, or name an encoder in {setting}.pretrained"
+        )
 
 
 def _small_wav2vec2(size: Wav2Vec2Size) -> PreTrainedModel:

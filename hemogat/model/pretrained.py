@@ -61,6 +61,9 @@ def load_pretrained(
 def save_tokenizer(name: str, setting: str, path: Path) -> int:
     """Write the tokenizer of the model ``name`` as a ``tokenizers`` file; return its size.
 
+    The file names the padding token, which else only transformers' own files tell: BERT's is
+    ``[PAD]``, RoBERTa's ``<pad>``.
+
     Raises:
         ConfigError: there is none, or none that the ``tokenizers`` package runs; ``setting`` says
             where it was named.
@@ -83,6 +86,10 @@ def save_tokenizer(name: str, setting: str, path: Path) -> int:
         raise ConfigError(
             f"{setting}.pretrained: the tokenizer of {name!r} knows no words; save the one that "
             f"the model was trained with beside it"
+        )
+    if found.pad_token_id is not None:
+        found.backend_tokenizer.enable_padding(
+            pad_id=found.pad_token_id, pad_token=str(found.pad_token)
         )
     found.backend_tokenizer.save(str(path))
     return size

@@ -73,17 +73,28 @@ def answer_split(
     graph's neighbours neither. A head that modality dropout trained is asked with one modality,
     too. ``features`` stand in for the run's own, such as the authors' published ones.
 
+    Utterances of ``train`` stand in the bank: each is asked without itself among its neighbours, by
+    index, as in training. What the neighbours send was still computed with it, so that by way of
+    them its own label would come back to it where messages carry labels.
+
     Raises:
-        InputError: the run has no utterances in ``split``.
+        InputError: the run has no utterances in ``split``, or that is ``train`` and messages carry
+            labels.
         ConfigError: there is no bank, and the split is no larger than a graph's neighbours.
     """
     graph = run.record.recipe.graph
     if direction is not None:
         graph = graph.model_copy(update={"direction": direction})
+    in_bank = split == "train" and features is None
+    if in_bank and graph.labels:
+        raise InputError(
+            f"{run.path}: graph.labels is true, and an utterance of split 'train' would be told "
+            f"its own label by its neighbours; evaluate val or test"
+        )
     features = features or run.features(split)
     if not len(features.labels):
         raise InputError(f"{run.path}: has no utterances in split {split!r}; name another one")
-    judge = _Judge(run, run.features("train"), features, graph)
+    judge = _Judge(run, features, graph, in_bank=in_bank)
     seeds = run.record.seeds
     heads = run.record.heads if graph.direction == "incoming" else {FULL: run.record.heads[FULL]}
     rows: list[Answers] = []
@@ -129,16 +140,19 @@ class _Judge:
     """Asks heads about one split; each neighbour search is done once for all of them.
 
     Neighbours depend on the embeddings and on how many a head reads, never on its weights.
+    ``in_bank``: the split is the bank itself, whose utterances do not find themselves.
     """
 
     def __init__(
-        self, run: RunDirectory, train: Features, split: Features, graph: GraphConfig
+        self, run: RunDirectory, split: Features, graph: GraphConfig, *, in_bank: bool
     ) -> None:
+        train = run.features("train")
         bank = train.embeddings
         self._run = run
         self._bank = bank
         self._bank_labels = train.labels
         self._split = split
+        self._in_bank = in_bank
         self._graph = graph
         self._tables = (
             SearchTable.build(bank.audio, bank.present[:, 0]),
@@ -224,6 +238,9 @@ class _Judge:
         return Embeddings(e.audio, e.text, e.present & torch.tensor(_ASKED_WITH[inputs]))
 
     def _search_bank(self, used: GraphConfig, inputs: Inputs) -> Tensor:
+        if self._in_bank:
+            searching = self._bank.present & torch.tensor(_ASKED_WITH[inputs])
+            return _link_together(self._bank, used, searching)[self._has(inputs)]
         e = self._asked(inputs)
         if not used.slots:
             return _nobody(e)
@@ -256,9 +273,10 @@ def _searchable(used: GraphConfig, inputs: Inputs) -> GraphConfig:
     return used.model_copy(update={"k_audio": used.k_audio * audio, "k_text": used.k_text * text})
 
 
-def _link_together(embeddings: Embeddings, used: GraphConfig) -> Tensor:
-    e = embeddings
-    return link_together(e.audio, e.text, e.present, used).index if used.slots else _nobody(e)
+def _link_together(e: Embeddings, used: GraphConfig, searching: Tensor | None = None) -> Tensor:
+    if not used.slots:
+        return _nobody(e)
+    return link_together(e.audio, e.text, e.present, used, searching=searching).index
 
 
 def _nobody(embeddings: Embeddings) -> Tensor:

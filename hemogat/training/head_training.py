@@ -52,6 +52,16 @@ class HeadGraphs:
         self.validation = validation
         self._linked: dict[tuple[GraphConfig, _Flags], Tensor] = {}
         self._found: dict[tuple[GraphConfig, _Flags], Tensor] = {}
+        self._of_modality: dict[str, HeadGraphs] = {}
+
+    def for_head(self, head: HeadConfig) -> HeadGraphs:
+        """Return the graphs of those utterances that ``Features.for_head`` gives."""
+        train, validation = self.train.for_head(head), self.validation.for_head(head)
+        if train is self.train and validation is self.validation:
+            return self
+        if head.modalities not in self._of_modality:
+            self._of_modality[head.modalities] = HeadGraphs(train, validation)
+        return self._of_modality[head.modalities]
 
     def linked(self, graph: GraphConfig, flags: _Flags = _BOTH) -> Tensor:
         """Return int64 [N, K]: training utterances that have both search with ``flags``."""
@@ -104,8 +114,9 @@ def train_head(
     is what serving does: neighbours from the bank of training utterances. Its weighted F1 picks
     the epoch; Adam's rate drops tenfold on a plateau. A head with modality dropout is validated on
     what it will be asked: ``modality_dropout`` of the score is that of the same utterances with
-    audio only and with text only. With ``graph.labels`` each epoch hides the labels of
-    ``HIDDEN_LABELS`` of the utterances from everyone and learns from those; the others send theirs.
+    audio only and with text only. A head of one modality trains and validates on the utterances
+    that have it. With ``graph.labels`` each epoch hides the labels of ``HIDDEN_LABELS`` of the
+    utterances from everyone and learns from those; the others send theirs.
 
     Args:
         name: of the head, for the progress bar.
@@ -119,10 +130,11 @@ def train_head(
     Raises:
         ConfigError: k is larger than the other training utterances that have the modality.
     """
+    graphs = (graphs or HeadGraphs(train, validation)).for_head(head_config)
+    train = graphs.train
     e = train.embeddings
     if e.audio.device.type == "cpu":
         keep_freed_memory()
-    graphs = graphs or HeadGraphs(train, validation)
     used = graph.used_by(head_config)
     graphs.linked(used)  # refuses a k that is too large
     head = FusionHead(

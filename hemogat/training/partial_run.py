@@ -7,15 +7,17 @@ a run that was interrupted ends with the same weights as one that was not.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,13 +29,15 @@ from hemogat.contract import MODALITIES
 from hemogat.errors import BundleError, HemogatError, InputError
 from hemogat.files import (
     check_replaceable,
-    folder_written_whole,
     move_into_place,
     remove_folder,
+    sync,
     write_atomic,
 )
 from hemogat.training.loop import StageFiles
 from hemogat.training.run_directory import RECORD_FILE
+from hemogat.training.run_lock import locked, taken
+from hemogat.training.settings_difference import first_difference
 
 ORIGIN_FILE = "partial.json"
 _UNFINISHED = "unfinished"  # what a finished run does not keep
@@ -112,63 +116,72 @@ def partial_run(
     accelerator: Accelerator,
     checkpoint_every_s: float,
 ) -> Iterator[PartialRun]:
-    """Give a partial run to fill; once filled, it replaces ``out``.
+    """Give a partial run to fill; once filled, it becomes ``out``.
 
     An interruption or a crash leaves it. A refusal (:class:`HemogatError`) leaves it if it holds
-    anything that took long.
+    anything that took long. Until the end no other process can make a run at ``out``.
 
     Raises:
-        InputError: ``out`` is something other than a run, a partial run stands there and
-            ``existing`` says refuse, or there is none to resume, or it was made from something
-            else.
+        InputError: ``out`` is something other than a run, another process makes one there, a
+            finished or a partial run stands there and ``existing`` says refuse, or there is none
+            to resume, or it was made from something else.
     """
     check_replaceable(out, replace_if_has=RECORD_FILE)
     folder = partial_path(out)
-    if accelerator.is_main_process:
-        _settle_last_move(folder, out, existing)
-        _open(folder, origin, existing)
-    accelerator.wait_for_everyone()
-    partial = PartialRun(folder, accelerator, checkpoint_every_s)
-    try:
-        yield partial
-    except HemogatError:
-        if accelerator.is_main_process and not partial.holds_work():
-            remove_folder(folder)
-        raise
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-        move_into_place(folder, out, replace_if_has=RECORD_FILE)
-        # Not before: without it, what a crash leaves would be nobody's.
-        (out / ORIGIN_FILE).unlink()
-    accelerator.wait_for_everyone()
+    with ExitStack() as lock:
+        if accelerator.is_main_process:
+            _settle_last_move(folder, out, existing)
+            _open(folder, out, origin, existing, lock)
+        accelerator.wait_for_everyone()
+        partial = PartialRun(folder, accelerator, checkpoint_every_s)
+        try:
+            yield partial
+        except HemogatError:
+            if accelerator.is_main_process and not partial.holds_work():
+                remove_folder(folder)
+            raise
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+            move_into_place(folder, out, replace_if_has=RECORD_FILE)
+            # Not before: without it, what a crash leaves would be nobody's.
+            (out / ORIGIN_FILE).unlink()
+        accelerator.wait_for_everyone()
 
 
 def _settle_last_move(folder: Path, out: Path, existing: Existing) -> None:
     """Do what a crash kept from being done after ``folder`` had become ``out``."""
     if not (out / ORIGIN_FILE).is_file():
         return
-    if folder.is_dir() and not (folder / ORIGIN_FILE).is_file():
-        if any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
-            return  # no run: somebody else's, which will be refused
-        remove_folder(folder)  # the run that stood there before and changed places with it
-    if existing == "resume" and not folder.exists():
-        os.rename(out, folder)  # it is compared with what is asked for, and moved again
-    else:
-        (out / ORIGIN_FILE).unlink()
+    with locked(out / ORIGIN_FILE, out):
+        if folder.is_dir() and not (folder / ORIGIN_FILE).is_file():
+            if any(folder.iterdir()) and not (folder / RECORD_FILE).is_file():
+                return  # no run: somebody else's, which will be refused
+            remove_folder(folder)  # the run that stood there before and changed places with it
+        if existing == "resume" and not folder.exists():
+            os.rename(out, folder)  # it is compared with what is asked for, and moved again
+        else:
+            (out / ORIGIN_FILE).unlink()
 
 
-def _open(folder: Path, origin: Origin, existing: Existing) -> None:
-    """Make the folder, or check that what stands there can be continued."""
+def _open(folder: Path, out: Path, origin: Origin, existing: Existing, lock: ExitStack) -> None:
+    """Make the folder, or check that what stands there can be continued; lock it either way."""
     stands = (folder / ORIGIN_FILE).is_file()
     if folder.exists() and not stands and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
             f"{folder}: is where the run would be made, and holds something else; move it away, "
             f"or name another place with --out"
         )
+    if stands:
+        lock.enter_context(locked(folder / ORIGIN_FILE, out))
     if stands and existing == "refuse":
         raise InputError(
             f"{folder}: holds an interrupted run; continue it with --resume, or begin anew with "
+            f"--restart"
+        )
+    if existing == "refuse" and (out / RECORD_FILE).exists():
+        raise InputError(
+            f"{out}: holds a finished run; name another place with --out, or replace it with "
             f"--restart"
         )
     if not stands and existing == "resume":
@@ -178,8 +191,24 @@ def _open(folder: Path, origin: Origin, existing: Existing) -> None:
         return
     if stands:
         remove_folder(folder)
-    with folder_written_whole(folder) as new:  # never there without its origin
+    _make(folder, out, origin, lock)
+
+
+def _make(folder: Path, out: Path, origin: Origin, lock: ExitStack) -> None:
+    """Make the folder: it is never there without its origin, nor before it is locked."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as hidden:
+        new = Path(hidden) / folder.name
+        new.mkdir()
         write_atomic(new / ORIGIN_FILE, origin.model_dump_json(indent=1) + "\n")
+        lock.enter_context(locked(new / ORIGIN_FILE, out))
+        try:
+            os.rename(new, folder)  # which replaces no folder that holds anything
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise taken(out) from error
+        sync(folder.parent)
 
 
 def _check_same(path: Path, origin: Origin) -> None:
@@ -192,20 +221,10 @@ def _check_same(path: Path, origin: Origin) -> None:
             f"{path}: was made from a manifest of other content; give back that one, or begin "
             f"anew with --restart"
         )
-    then, now = _flat(stored.model_dump(mode="json")), _flat(origin.model_dump(mode="json"))
-    for name in sorted(then.keys() | now.keys()):
-        if then.get(name) != now.get(name):
-            raise InputError(
-                f"{path}: was made with {name} {then.get(name)}, not {now.get(name)}; change it "
-                f"back, or begin anew with --restart"
-            )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
+    difference = first_difference(stored, origin)
+    if difference is not None:
+        name, then, now = difference
+        raise InputError(
+            f"{path}: was made with {name} {then}, not {now}; change it back, or begin anew with "
+            f"--restart"
+        )

@@ -1,7 +1,8 @@
 """Several runs of one recipe on other parts of a corpus, as one result: cross-validation.
 
-Each run is a fold, such as IEMOCAP with one session left out. The interval is that of the mean over
-folds, each of which counts alike, with the mean over its seeds.
+Each run is a fold, such as IEMOCAP with one session left out. Folds may have other names and seeds,
+and encoders of their own from local folders. The interval is that of the mean over folds, each of
+which counts alike, with the mean over its seeds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from hemogat.config import Settings
+from hemogat.config import AudioEncoderConfig, Recipe, Settings, TextEncoderConfig
 from hemogat.data.manifest import Split
 from hemogat.errors import InputError
 from hemogat.files import folder_written_whole
@@ -23,9 +25,11 @@ from hemogat.training.evaluation_tables import FIGURE_TITLES, RECOGNITION, table
 from hemogat.training.intervals import Estimate, estimate
 from hemogat.training.metrics import FIGURES, Figure
 from hemogat.training.run_directory import RunDirectory
+from hemogat.training.settings_difference import first_difference
 
 POOLED_FILE = "pooled.json"
 _RowKey = tuple[str, GraphKind, Inputs]
+EncoderT = TypeVar("EncoderT", AudioEncoderConfig, TextEncoderConfig)
 
 
 class Fold(Settings):
@@ -64,8 +68,8 @@ def pool_runs(runs: Sequence[Path], split: Split, progress: Progress | None = No
     """Evaluate every run on its own ``split`` and pool them.
 
     Raises:
-        InputError: there is one run only, their labels differ, or an utterance is in the split of
-            two of them.
+        InputError: there is one run only, their recipes differ, an utterance is in the split of two
+            of them, or they have no answers of one kind.
         BundleError: one is no run.
     """
     opened = [RunDirectory.open(path) for path in runs]
@@ -73,6 +77,11 @@ def pool_runs(runs: Sequence[Path], split: Split, progress: Progress | None = No
     evaluations = [evaluate_run(run, split, progress=progress) for run in opened]
     by_key = [{(r.head, r.graph, r.inputs): r for r in e.rows} for e in evaluations]
     shared = [key for key in by_key[0] if all(key in found for found in by_key)]
+    if not shared:
+        raise InputError(
+            f"{runs[0]}: has no head, graph and inputs in common with the other runs; pool runs of "
+            f"one recipe"
+        )
     return Pooled(
         split=split,
         labels=evaluations[0].labels,
@@ -151,14 +160,9 @@ def _gain_lines(pooled: Pooled) -> list[str]:
 def _check(runs: Sequence[RunDirectory], split: Split) -> None:
     if len(runs) < 2:
         raise InputError("pooling needs two runs or more; leave out --pool for one")
-    first = runs[0].record.recipe.labels
     fold_of: dict[str, int] = {}
     for number, run in enumerate(runs):
-        if run.record.recipe.labels != first:
-            raise InputError(
-                f"{run.path}: has the labels {', '.join(run.record.recipe.labels)}, and "
-                f"{runs[0].path} has {', '.join(first)}; pool runs of one recipe"
-            )
+        _check_same_recipe(runs[0], run)
         for row in run.record.rows:
             if row.split == split and fold_of.setdefault(row.id, number) != number:
                 other = runs[fold_of[row.id]].path
@@ -166,6 +170,36 @@ def _check(runs: Sequence[RunDirectory], split: Split) -> None:
                     f"{run.path}: {row.id} is in its {split} split and in that of {other}; pool "
                     "runs that were tested on different utterances"
                 )
+
+
+def _check_same_recipe(first: RunDirectory, run: RunDirectory) -> None:
+    difference = first_difference(_comparable(first.record.recipe), _comparable(run.record.recipe))
+    if difference is not None:
+        name, expected, found = difference
+        raise InputError(
+            f"{run.path}: was trained with {name} {found}, and {first.path} with {expected}; pool "
+            f"runs of one recipe"
+        )
+
+
+def _comparable(recipe: Recipe) -> Recipe:
+    """Return the recipe without what folds may have of their own."""
+    return recipe.model_copy(
+        update={
+            "name": "",
+            "seed": 0,
+            "seeds": 1,
+            "audio_encoder": _anywhere(recipe.audio_encoder),
+            "text_encoder": _anywhere(recipe.text_encoder),
+        }
+    )
+
+
+def _anywhere(encoder: EncoderT) -> EncoderT:
+    """Return the settings of an encoder, a local folder as any other."""
+    if encoder.pretrained is None or not Path(encoder.pretrained).is_dir():
+        return encoder
+    return encoder.model_copy(update={"pretrained": "a local folder"})
 
 
 def _row(key: _RowKey, folds: Sequence[EvaluationRow]) -> PooledRow:

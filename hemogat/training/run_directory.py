@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from hemogat.config import HeadConfig, Recipe, Settings, first_problem
+from hemogat.contract import MODALITIES
 from hemogat.data.manifest import Split
 from hemogat.errors import BundleError
 from hemogat.files import replace_synced, write_atomic
@@ -80,6 +81,17 @@ class Features:
 
     embeddings: Embeddings
     labels: torch.Tensor  # int64 [N]
+
+    def for_head(self, head: HeadConfig) -> Features:
+        """Return the utterances that have what ``head`` reads, if that is one modality.
+
+        Such a head has no vector for what is missing: the rest would be zeros to it. A head that
+        reads both gets all.
+        """
+        if head.modalities == "both":
+            return self
+        has = self.embeddings.present[:, MODALITIES.index(head.modalities)]
+        return self if has.all() else Features(self.embeddings[has], self.labels[has])
 
 
 @dataclass(frozen=True)

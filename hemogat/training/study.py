@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from hemogat import __version__
 from hemogat.config import GraphConfig, HeadConfig, OptimiserConfig, Settings
-from hemogat.data.manifest import Split
+from hemogat.data.manifest import SPLITS, Split
 from hemogat.errors import ConfigError, InputError
 from hemogat.files import write_atomic
 from hemogat.model.bank import Embeddings, InductiveHead, freeze_bank, transductive
@@ -35,11 +35,14 @@ from hemogat.training.study_record import (
     summarise_study,
 )
 
-_SPLITS: tuple[Split, ...] = ("val", "test")
+_ASKED: tuple[Split, ...] = ("val", "test")
 
 
 class CellSettings(Settings):
-    """What a trained head depends on: one with the same settings is never trained again."""
+    """What a trained head depends on: one with the same settings is never trained again.
+
+    ``data_sha256`` is that of the utterances that the head reads.
+    """
 
     hemogat: str
     head: HeadConfig
@@ -121,35 +124,36 @@ class _CellTrainer:
         self._folder = folder
         self._recipe = run.record.recipe
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._train = _on(run.features("train"), device)
-        self._asked = {split: _on(run.features(split), device) for split in _SPLITS}
-        for split, features in self._asked.items():
-            if not len(features.labels):
+        self._splits = {split: _on(run.features(split), device) for split in SPLITS}
+        for split in _ASKED:
+            if not len(self._splits[split].labels):
                 raise InputError(
                     f"{run.path}: has no utterances in split {split!r}, a study needs some"
                 )
-        self._graphs = HeadGraphs(self._train, self._asked["val"])
-        self._data_sha256 = _sha256((self._train, *self._asked.values()))
+        self._graphs = HeadGraphs(self._splits["train"], self._splits["val"])
+        self._sha256_of: dict[str, str] = {}  # by the modalities that a head reads
 
     def check(self, plan: Plan) -> None:
-        """Refuse, before anything is trained, a graph that needs more utterances than there are.
+        """Refuse, before anything is trained, a row that needs more utterances than there are.
 
         Raises:
-            ConfigError: it says in which split.
+            ConfigError: its head reads a modality that none of a split has, or its graph has more
+                neighbours than there are; it says in which split.
         """
         for variant in plan.variants:
             used = variant.graph.used_by(variant.head)
-            asked: dict[Split, Features] = {
-                "train": self._train
-            }  # the bank, of which every head is trained
-            if "transductive" in variant.rows.values():
-                asked |= self._asked
-            for split, features in asked.items():
-                audio, text = features.embeddings.present.sum(dim=0).tolist()
-                try:
-                    check_k(used, audio, text, spare=1)
-                except ConfigError as error:
-                    raise ConfigError(f"split {split!r}, row {variant.name}: {error}") from error
+            for split in SPLITS:
+                where = f"split {split!r}, row {variant.name}"
+                features = self._splits[split].for_head(variant.head)
+                if not len(features.labels):
+                    raise ConfigError(f"{where}: no utterance has {variant.head.modalities}")
+                # The bank, of which every head is trained, and where the split itself is one.
+                if split == "train" or "transductive" in variant.rows.values():
+                    audio, text = features.embeddings.present.sum(dim=0).tolist()
+                    try:
+                        check_k(used, audio, text, spare=1)
+                    except ConfigError as error:
+                        raise ConfigError(f"{where}: {error}") from error
 
     def done(self, variant: Variant, seed: int) -> Cell | None:
         """Return a head's figures from its file; None if it has to be trained."""
@@ -172,15 +176,21 @@ class _CellTrainer:
             graph=variant.graph,
             training=self._recipe.head_training,
             seed=seed,
-            data_sha256=self._data_sha256,
+            data_sha256=self._sha256(variant.head),
         )
+
+    def _sha256(self, head: HeadConfig) -> str:
+        if head.modalities not in self._sha256_of:
+            read = [features.for_head(head) for features in self._splits.values()]
+            self._sha256_of[head.modalities] = _sha256(read)
+        return self._sha256_of[head.modalities]
 
     def _trained(self, variant: Variant, settings: CellSettings) -> Cell:
         torch.manual_seed(settings.seed)
         head = train_head(
             variant.name,
-            self._train,
-            self._asked["val"],
+            self._splits["train"],
+            self._splits["val"],
             len(self._recipe.labels),
             variant.head,
             variant.graph,
@@ -189,10 +199,10 @@ class _CellTrainer:
             graphs=self._graphs,
         ).head
         figures = {
-            row: {split: self._figures(head, variant, kind, split) for split in _SPLITS}
+            row: {split: self._figures(head, variant, kind, split) for split in _ASKED}
             for row, kind in variant.rows.items()
         }
-        e = self._train.embeddings
+        e = self._splits["train"].embeddings
         slots = variant.graph.used_by(variant.head).slots
         macs = head_macs(head.cpu(), e.audio.shape[1], e.text.shape[1], 1, slots)
         return Cell(
@@ -206,12 +216,13 @@ class _CellTrainer:
     def _figures(
         self, head: FusionHead, variant: Variant, kind: str, split: Split
     ) -> dict[str, float]:
-        features, graph = self._asked[split], variant.graph
-        e = features.embeddings
+        train = self._splits["train"].for_head(variant.head)
+        features = self._splits[split].for_head(variant.head)
+        e, graph = features.embeddings, variant.graph
         if kind == "transductive":
             logits = transductive(head, e, graph).logits
         else:
-            bank = freeze_bank(head, self._train.embeddings, graph, labels=self._train.labels)
+            bank = freeze_bank(head, train.embeddings, graph, labels=train.labels)
             logits = InductiveHead(head, bank, graph).eval()(e.audio, e.text, e.present).logits
         found = measure(features.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
         return {name: found.figure(name) for name in STUDY_FIGURES}

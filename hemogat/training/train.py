@@ -52,16 +52,17 @@ def train(
 ) -> RunDirectory:
     """Fine-tune the encoders, embed every utterance, train the heads and their controls.
 
-    ``out`` is written whole or not at all; a run that stands there is replaced. Until then the run
-    stands beside it (:mod:`hemogat.training.partial_run`). All processes that were launched
-    together call this alike.
+    ``out`` is written whole or not at all. Until then the run stands beside it
+    (:mod:`hemogat.training.partial_run`). All processes that were launched together call this
+    alike.
 
     Args:
         recipe: what to train.
         manifest: on what.
         out: the run directory.
         progress: where bars are drawn.
-        existing: what to do about an interrupted run of the same place.
+        existing: what to do about a run of the same place: an interrupted one can be resumed, and
+            restart replaces it and a finished one.
         skip_bad: leave out utterances whose audio cannot be read, rather than stop.
         cache: folder of embeddings that other runs can use; None: the run's own.
         checkpoint_every_s: least time between two checkpoints of a stage.
@@ -122,6 +123,7 @@ def _fill(
     window_samples = recipe.audio.window_samples
     embeddings = extract_embeddings(rows, audio, text, window_samples, progress, store)
     labels = torch.tensor([row.label for row in rows])
+    del rows, training, validation  # the corpus as samples, which heads do not read
 
     def features(split: Split) -> Features:
         chosen = torch.tensor([i for i, u in enumerate(corpus.utterances) if u.split == split])

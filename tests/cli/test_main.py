@@ -40,7 +40,8 @@ def test_help_lists_the_commands_and_the_exit_codes(hemogat: Callable[..., Resul
     result = hemogat("--help")
     assert result.exit_code == 0
     assert all(command in result.stdout for command in COMMANDS)
-    assert "3 something needed is missing" in " ".join(result.stdout.split())
+    told = " ".join(result.stdout.split())
+    assert "3 something needed is missing here, 4 a gate on reports of two machines" in told
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -140,7 +141,7 @@ def test_an_incomplete_installation_exits_with_3(hemogat_process: Process, tmp_p
     process = hemogat_process("predict", tmp_path, "--text", "hello", without=("soundfile",))
     assert process.returncode == 3
     assert process.stderr == (
-        "error: soundfile is not installed; install what hemogat needs with: pip install hemogat\n"
+        f"error: soundfile is not installed; install what hemogat needs with: {pip_line()}\n"
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,21 @@ def test_there_must_be_something_to_resume(
 ) -> None:
     line = refused("train", recipe, "--manifest", tiny_manifest, "--resume")
     assert "run.partial: expected an interrupted run, found none" in line
+
+
+def test_a_finished_run_is_not_replaced_unasked(
+    refused: Callable[..., str],
+    recipe: Path,
+    tiny_run: Path,
+    tiny_manifest: Path,
+    workspace: Path,
+) -> None:
+    run = Path(shutil.copytree(tiny_run, workspace / "tiny" / "run"))
+    line = refused("train", recipe, "--manifest", tiny_manifest)
+    assert f"{run}: holds a finished run; " in line
+    assert "--out" in line
+    assert "--restart" in line
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
 def launched(workspace: Path, *command: str | Path) -> subprocess.Popen[str]:

@@ -252,6 +252,25 @@ class TestProblems:
             "row 6: id 'row-6' is already that of row 5",
         )
 
+    def test_one_file_in_two_splits(self, corpus: Corpus) -> None:
+        path = corpus(
+            "1,a.wav,,happy,s1,train",
+            "2,a.wav,again,happy,s1,train",
+            "3,clips/c.flac,,happy,s1,train",
+            "4,./a.wav,,happy,s2,test",
+            f"5,{corpus().parent}/clips/../clips/c.flac,,happy,s2,val",
+            "6,,no file,happy,s2,test",
+            "7,,no file,happy,s2,train",
+            header=f"id,{HEADER}",
+        )
+        four, five = problems_of(path)
+        assert four == (
+            "row 5: audio './a.wav' in split 'test' is the file of row 2, which is in split "
+            "'train'; leave it in one of them"
+        )
+        assert five.startswith("row 6: audio '/")
+        assert "is the file of row 4, which is in split 'train'" in five
+
     def test_all_are_collected_and_the_first_shown(self, corpus: Corpus) -> None:
         path = corpus(
             "none.wav,,bored,s1,dev",

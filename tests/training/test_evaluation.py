@@ -22,6 +22,7 @@ from hemogat.model.bank import (
     self_loops_only,
     transductive,
 )
+from hemogat.model.topk_graph import link_together
 from hemogat.training.evaluation import answer_split, evaluate_run, mean_pairwise_cosine
 from hemogat.training.evaluation_record import Answers, Evaluation, summarise_answers
 from hemogat.training.intervals import estimate
@@ -160,6 +161,40 @@ def test_messages_that_carry_labels_come_from_the_bank_alone(
         expected = InductiveHead(head, bank, graph).eval()(e.audio, e.text, e.present)
     found = torch.from_numpy(answers.rows[0].probabilities[answers.best])
     torch.testing.assert_close(found, expected.probabilities)
+
+
+@torch.no_grad()
+def test_training_utterances_do_not_find_themselves(run: RunDirectory) -> None:
+    train, graph = run.features("train"), run.record.recipe.graph
+    e = train.embeddings
+    answers = answer_split(run, "train")
+    rows = {(row.head, row.graph, row.inputs): row for row in answers.rows}
+    for (name, kind, inputs), row in rows.items():
+        if kind != "inductive":
+            continue
+        head = run.head(name)
+        used = graph.used_by(head.config)
+        bank = freeze_bank(head, e, graph)
+        keeps = torch.tensor([inputs in ("both", "audio"), inputs in ("both", "text")])
+        neighbours = torch.empty(len(e), 0, dtype=torch.int64)
+        if used.slots:
+            asked = e.present & keeps
+            neighbours = link_together(e.audio, e.text, e.present, used, searching=asked).index
+            assert not (neighbours == torch.arange(len(e))[:, None]).any()
+        expected = head(e.audio, e.text, e.present & keeps, neighbours, bank.states).logits
+        found = torch.from_numpy(row.probabilities[answers.best])
+        torch.testing.assert_close(found, expected.softmax(dim=1))
+    # The graph that the head was trained on.
+    bank, across = (rows["full", kind, "both"] for kind in ("inductive", "transductive"))
+    np.testing.assert_allclose(bank.probabilities, across.probabilities, atol=1e-5)
+    elsewhere = answer_split(run, "train", features=train)  # as if they were others
+    assert np.abs(elsewhere.rows[0].probabilities - bank.probabilities).max() > 1e-3
+
+
+def test_no_training_utterance_is_told_its_own_label(run: RunDirectory, tmp_path: Path) -> None:
+    labelled = changed(run, tmp_path, lambda raw: raw["recipe"]["graph"].update(labels=True))
+    with pytest.raises(InputError, match=r"graph\.labels is true, .*; evaluate val or test"):
+        answer_split(labelled, "train")
 
 
 def test_one_seed_has_no_interval(run: RunDirectory, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hemogat.model.head import FusionHead
 from hemogat.model.topk_graph import link_together
 from hemogat.progress import Progress
 from hemogat.training import head_training
-from hemogat.training.head_training import HeadGraphs, train_head
+from hemogat.training.head_training import HeadGraphs, TrainedHead, train_head
 from hemogat.training.metrics import weighted_f1
 from hemogat.training.run_directory import Features
 
@@ -233,3 +233,45 @@ def test_validation_asks_what_is_served(
     torch.testing.assert_close(found, served, rtol=1e-4, atol=1e-5)
     expected = weighted_f1(VALIDATION.labels.numpy(), served.argmax(dim=1).numpy())
     assert checked.score(head) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("modality", "column"), [("audio", 0), ("text", 1)])
+@pytest.mark.parametrize("modules", ["full", "no_gnn"])
+def test_a_head_of_one_modality_learns_from_those_that_have_it(
+    modality: str, column: int, modules: str
+) -> None:
+    """What is absent is no number here: whoever read it would notice."""
+    settings = HEAD.model_dump() | {"modalities": modality, "modules": modules}
+    config = HeadConfig.model_validate(settings | {"modality_dropout": 0.0})
+    short = OptimiserConfig(epochs=4, learning_rate=5e-3)
+
+    def trained(train: Features, validation: Features) -> TrainedHead:
+        torch.manual_seed(0)
+        return train_head("x", train, validation, LABELS, config, GRAPH, short, Progress())
+
+    incomplete, having = [], []
+    for whole in (TRAIN, VALIDATION):
+        holes = with_holes(whole)
+        e, there = holes.embeddings, holes.embeddings.present[:, column]
+        absent = ~e.present
+        audio, text = (
+            torch.where(absent[:, n : n + 1], torch.nan, part)
+            for n, part in enumerate((e.audio, e.text))
+        )
+        incomplete.append(Features(Embeddings(audio, text, e.present), holes.labels))
+        having.append(Features(e[there], holes.labels[there]))
+    found, expected = trained(*incomplete), trained(*having)
+    assert found.validation_f1 == expected.validation_f1
+    for name, value in expected.head.state_dict().items():
+        assert value.isfinite().all()
+        torch.testing.assert_close(found.head.state_dict()[name], value, atol=0, rtol=0)
+
+
+def test_graphs_are_shared_where_nobody_lacks_anything() -> None:
+    whole, holes = HeadGraphs(TRAIN, VALIDATION), HeadGraphs(with_holes(TRAIN), VALIDATION)
+    audio = HEAD.model_copy(update={"modalities": "audio", "modality_dropout": 0.0})
+    assert whole.for_head(audio) is whole.for_head(HEAD) is whole
+    assert holes.for_head(HEAD) is holes
+    assert holes.for_head(audio) is holes.for_head(audio)
+    assert len(holes.for_head(audio).train.labels) == 24
+    assert holes.for_head(audio).validation is VALIDATION

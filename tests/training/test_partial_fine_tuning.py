@@ -157,9 +157,19 @@ def test_what_enters_the_trained_layers_has_no_dropout(pretrained: Pretrained) -
     assert not torch.equal(embeddings[0], embeddings[1])  # the trained layer has its dropout
 
 
-def test_more_layers_than_there_are_is_an_error() -> None:
-    message = r"{}_encoder\.train_last_layers is 3, but the encoder has 2 layers"
+def test_more_layers_than_there_are_is_an_error(pretrained: Pretrained) -> None:
+    message = r"{}_encoder\.train_last_layers is 4, but the encoder has 3 layers"
+    audio = AudioEncoderConfig(pretrained=pretrained("wav2vec2"), train_last_layers=4)
     with pytest.raises(ConfigError, match=message.format("audio")):
-        build_audio_encoder(AudioEncoderConfig(train_last_layers=3))
+        build_audio_encoder(audio)
+    text = TextEncoderConfig(pretrained=pretrained("bert"), train_last_layers=4)
     with pytest.raises(ConfigError, match=message.format("text")):
-        build_text_encoder(TextEncoderConfig(train_last_layers=3), TEXT, vocab_size=20)
+        build_text_encoder(text, TEXT, vocab_size=20)
+
+
+def test_layers_from_scratch_are_not_frozen() -> None:
+    message = r"{0}_encoder\.train_last_layers is 1, .* from scratch, .* {0}_encoder\.pretrained"
+    with pytest.raises(ConfigError, match=message.format("audio")):
+        build_audio_encoder(AudioEncoderConfig(train_last_layers=1))
+    with pytest.raises(ConfigError, match=message.format("text")):
+        build_text_encoder(TextEncoderConfig(train_last_layers=1), TEXT, vocab_size=20)

@@ -9,10 +9,13 @@ import pytest
 
 from hemogat.config import Recipe
 from hemogat.errors import ConfigError, InputError
+from hemogat.files import write_atomic
 from hemogat.progress import Progress, Stage
+from hemogat.training import partial_run as module
 from hemogat.training.partial_run import ORIGIN_FILE, Existing, Origin, partial_path, partial_run
 from hemogat.training.processes import make_accelerator
 from hemogat.training.run_directory import RECORD_FILE, RunDirectory
+from hemogat.training.run_lock import locked
 from hemogat.training.train import train
 
 
@@ -249,3 +252,62 @@ def test_what_is_no_partial_run_is_left_alone(
     with pytest.raises(InputError, match="holds something else"):
         enter(tmp_path / "run", origin, existing, KeyboardInterrupt)
     assert thesis.read_text() == "years of work"
+
+
+def test_a_finished_run_is_replaced_only_if_asked(
+    origin: Origin, tiny_run: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    with pytest.raises(InputError, match=r"run: holds a finished run; .*--out, .*--restart"):
+        enter(out, origin, "refuse", KeyboardInterrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    enter(out, origin, "restart", KeyboardInterrupt)
+    with pytest.raises(InputError, match=r"run\.partial: holds an interrupted run"):
+        enter(out, origin, "refuse", KeyboardInterrupt)
+    assert weights(out) == weights(tiny_run)  # until the new one is made
+    with partial_run(out, origin, "resume", make_accelerator(), 0):
+        pass
+    assert not (out / RECORD_FILE).exists()
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume", "restart"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_one_process_makes_a_run_at_a_time(
+    origin: Origin, tmp_path: Path, existing: Existing, resumed: bool
+) -> None:
+    out = tmp_path / "run"
+    if resumed:
+        enter(out, origin, "refuse", KeyboardInterrupt)
+    with partial_run(out, origin, "resume" if resumed else "refuse", make_accelerator(), 0) as made:
+        with pytest.raises(InputError, match=r"run: is being trained by another process; .*--out"):
+            enter(out, origin, existing, KeyboardInterrupt)
+        assert (made.folder / ORIGIN_FILE).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_who_was_quicker_keeps_the_place(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found it empty; the other's folder came while this one's was made."""
+    out, write = tmp_path / "run", write_atomic
+
+    def slow(path: Path, content: str) -> None:
+        write(path, content)
+        partial_path(out).mkdir()
+        write(partial_path(out) / ORIGIN_FILE, "the other's")
+
+    monkeypatch.setattr(module, "write_atomic", slow)
+    with pytest.raises(InputError, match="is being trained by another process"):
+        enter(out, origin, "refuse", KeyboardInterrupt)
+    assert (partial_path(out) / ORIGIN_FILE).read_text() == "the other's"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+
+
+def test_a_run_that_is_just_put_into_its_place_is_another_processs(
+    origin: Origin, tiny_run: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (out / ORIGIN_FILE).write_text(origin.model_dump_json())
+    with locked(out / ORIGIN_FILE, out), pytest.raises(InputError, match="another process"):
+        enter(out, origin, "restart", KeyboardInterrupt)
+    assert (out / ORIGIN_FILE).is_file()

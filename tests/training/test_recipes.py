@@ -17,9 +17,10 @@ from hemogat.training.train import train
 def at_tiny_size(recipe: Recipe) -> Recipe:
     """Leave all settings but sizes, lengths, and the encoders that would have to be fetched."""
     raw: dict[str, Any] = recipe.model_dump()
-    size = {"width": 16, "layers": 4, "heads": 2}
-    raw["audio_encoder"] |= {"pretrained": None, "scratch": size | {"conv_width": 8}}
-    raw["text_encoder"] |= {"pretrained": None, "scratch": size | {"vocab_size": 60}}
+    size = {"width": 16, "layers": 1, "heads": 2}
+    scratch = {"pretrained": None, "train_last_layers": None}
+    raw["audio_encoder"] |= scratch | {"scratch": size | {"conv_width": 8}}
+    raw["text_encoder"] |= scratch | {"scratch": size | {"vocab_size": 60}}
     raw["head"]["hidden"] = 16
     raw["seeds"] = 1
     for part in ("audio_training", "text_training", "head_training"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hemogat import __version__
 from hemogat.config import Recipe
@@ -25,6 +26,15 @@ from hemogat.training.study_report import write_study
 @pytest.fixture(scope="module")
 def run(tiny_run: Path) -> RunDirectory:
     return RunDirectory.open(tiny_run)
+
+
+def with_rows(run: RunDirectory, rows: list[int], **tensors: torch.Tensor) -> RunDirectory:
+    """Return the run with some of its rows, and with other embeddings or presence."""
+    kept = tuple(run.record.rows[n] for n in rows)
+    changed = RunDirectory(run.path, run.record.model_copy(update={"rows": kept}))
+    every = run._tensors | tensors
+    changed.__dict__["_tensors"] = {name: tensor[rows] for name, tensor in every.items()}
+    return changed
 
 
 def test_the_graph_study_compares_with_no_graph(run: RunDirectory, tmp_path: Path) -> None:
@@ -172,10 +182,7 @@ def test_a_graph_that_is_too_large_is_refused_before_training(
     kind: StudyKind, max_k: int, message: str, run: RunDirectory, tmp_path: Path
 ) -> None:
     of_val = [n for n, row in enumerate(run.record.rows) if row.split == "val"]
-    kept = [n for n in range(len(run.record.rows)) if n not in of_val[3:]]
-    rows = tuple(run.record.rows[n] for n in kept)
-    few = RunDirectory(run.path, run.record.model_copy(update={"rows": rows}))
-    few.__dict__["_tensors"] = {name: tensor[kept] for name, tensor in run._tensors.items()}
+    few = with_rows(run, [n for n in range(len(run.record.rows)) if n not in of_val[3:]])
     with pytest.raises(ConfigError, match=re.escape(message)):
         run_study(few, kind, tmp_path, seeds=1, max_k=max_k)
     assert not (tmp_path / "cells").exists()
@@ -187,3 +194,41 @@ def test_a_recipe_that_does_not_fit_is_refused(tiny_recipe: Recipe) -> None:
     )
     with pytest.raises(ConfigError, match=r"head\.modules is no_gnn"):
         plan_study("depth", without, 10)
+
+
+def test_rows_of_one_modality_are_of_those_that_have_it(run: RunDirectory, tmp_path: Path) -> None:
+    every = list(range(len(run.record.rows)))
+    present = run._tensors["present"].clone()
+    present[::3, 0] = False
+    audio = run._tensors["audio"] * present[:, :1]
+    holes = with_rows(run, every, present=present, audio=audio)
+    heard = with_rows(run, [n for n in every if present[n, 0]])
+    found, of_heard, of_all = (
+        {row.name: row.figures for row in run_study(r, "modules", place, seeds=1).rows}
+        for r, place in (
+            (holes, tmp_path / "holes"),
+            (heard, tmp_path / "heard"),
+            (run, tmp_path / "all"),
+        )
+    )
+    for modules in ("full", "no_gnn", "no_cmt"):
+        assert found[f"{modules}_audio"] == of_heard[f"{modules}_audio"]
+        assert found[f"{modules}_text"] == of_all[f"{modules}_text"]  # nobody lacks text
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_a_modality_is_refused(
+    split: str, run: RunDirectory, tmp_path: Path
+) -> None:
+    present = run._tensors["present"].clone()
+    of_split = [n for n, row in enumerate(run.record.rows) if row.split == split]
+    present[of_split, 0] = False
+    silent = with_rows(run, list(range(len(present))), present=present)
+    # Where the bank has none, the graph of the head that reads both is refused before.
+    lacks = {
+        "train": "row full: graph.k_audio is 2",
+        "test": "row full_audio: no utterance has audio",
+    }
+    with pytest.raises(ConfigError, match=f"split '{split}', {lacks[split]}"):
+        run_study(silent, "modules", tmp_path, seeds=1)
+    assert not (tmp_path / "cells").exists()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from hemogat.config import Recipe
 from hemogat.data.manifest import Utterance, read_manifest, write_manifest
 from hemogat.errors import ConfigError, HemogatError, InputError
 from hemogat.export.gating import manifest_of
+from hemogat.training import train as module
 from hemogat.training.evaluation import evaluate_run
 from hemogat.training.run_directory import RunDirectory
 from hemogat.training.train import head_configs, train
@@ -76,7 +79,9 @@ def test_a_run_that_stands_there_survives_a_failure(
 ) -> None:
     out = Path(shutil.copytree(tiny_run, tmp_path / "place" / "run"))
     with pytest.raises(ConfigError):
-        train(with_settings(tiny_recipe, graph={"k_text": 24}), tiny_manifest, out)
+        train(
+            with_settings(tiny_recipe, graph={"k_text": 24}), tiny_manifest, out, existing="restart"
+        )
     assert RunDirectory.open(out).record.recipe == tiny_recipe
     assert [p.name for p in out.parent.iterdir()] == ["run"]
 
@@ -202,3 +207,28 @@ def test_unreadable_audio_is_left_out_if_asked_and_said(
     assert [u.id for u in manifest_of(run).utterances] == [row.id for row in run.record.rows]
     counted = sum(len(run.features(split).labels) for split in ("train", "val", "test"))
     assert counted == len(utterances) - 2
+
+
+def test_the_samples_are_let_go_before_heads_are_trained(
+    tiny_recipe: Recipe, tiny_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_rows = module.prepare_rows
+    held: list[weakref.ref[Any]] = []
+
+    def noted(*arguments: Any) -> Any:
+        rows = prepare_rows(*arguments)
+        held.extend(weakref.ref(row.samples) for row in rows)
+        return rows
+
+    def heads(*_: object) -> None:
+        gc.collect()
+        assert len(held) == 42
+        assert not [samples for samples in held if samples() is not None]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "prepare_rows", noted)
+    monkeypatch.setattr(module, "train_heads", heads)
+    once = {"epochs": 1}
+    recipe = with_settings(tiny_recipe, audio_training=once, text_training=once)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tiny_manifest, tmp_path / "run")
