@@ -93,6 +93,7 @@ class _Builder:
         self._labels = manifest.labels
         self._explain = settings.explain and manifest.slots > 0
         self._token_buckets = manifest.text.token_buckets
+        self._max_audio_bytes = manifest.audio.max_audio_bytes
         self._axis_sizes = {
             "audio_dim": manifest.dims.audio,
             "text_dim": manifest.dims.text,
@@ -105,7 +106,11 @@ class _Builder:
 
     def entry(self) -> Any:
         """Return the configuration of the model that clients call."""
-        parameters = EntryParameters(**self._request_parameters(), explain=self._explain)
+        parameters = EntryParameters(
+            **self._request_parameters(),
+            explain=self._explain,
+            max_audio_bytes=self._max_audio_bytes,
+        )
         # No dynamic batcher: the model works on many requests at once by itself.
         config = self._python_model(contract.ENTRY_MODEL, self._max_rows(), parameters)
         for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):

@@ -180,9 +180,10 @@ class RequestParameters(ModelParameters):
 
 
 class EntryParameters(RequestParameters):
-    """Parameters of the entry model."""
+    """Parameters of the entry model; ``max_audio_bytes`` of a file, which clients ask for."""
 
     explain: bool
+    max_audio_bytes: PositiveInt | None = None  # repositories of earlier versions lack it
 
 
 class StreamParameters(RequestParameters):
