@@ -1,7 +1,7 @@
 """Bundles with another bank: rows added or taken away, without training and without torch.
 
-A new bundle is written beside the old one, which is never touched. Files that stay as they are get
-a second name in it; what holds the bank is written anew.
+A new bundle is written beside the old one, which is never touched. Files that stay as they are are
+copied into it; what holds the bank is written anew.
 """
 
 from __future__ import annotations
