@@ -17,13 +17,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class ParityConfig(Settings):
     """What an exported graph may differ from the torch reference by; None: not limited.
 
-    ``max_abs_diff`` and ``min_cosine`` hold for every output, ``max_flip_rate`` for the share of
-    decisions that differ, with all inputs and over all ways of asking, ``max_ua_change`` for the
-    unweighted accuracy (mean recall, as a share) end to end with all inputs, either way.
-    ``max_batch_diff``: how far the probabilities of an utterance may be from one another, alone and
-    in different batches; ``max_batch_embedding_diff``: the same of its embeddings, as a share of
-    their largest number. ``min_recall``: the share of the fusion graph's neighbours that a
-    search outside of it has to find.
+    ``max_abs_diff`` and ``min_cosine`` hold for embeddings, logits, probabilities and similarities
+    (rounding orders equally similar neighbours, and with them their attention), ``max_flip_rate``
+    for the share of decisions that differ, with all inputs and over all ways of asking,
+    ``max_ua_change`` for the unweighted accuracy (mean recall, as a share) end to end with all
+    inputs, either way. ``max_batch_diff``: how far an utterance's probabilities may be from one
+    another, alone and in different batches; ``max_batch_embedding_diff``: the same of its
+    embeddings, as a share of their largest number. ``min_recall``: the share of the fusion graph's
+    neighbours that a search outside of it has to find.
     """
 
     max_abs_diff: PositiveFloat | None = 1e-4

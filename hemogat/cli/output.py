@@ -51,7 +51,7 @@ SettingsOption = Annotated[
 ]
 DeviceOption = Annotated[
     Literal["cpu", "gpu"] | None,
-    typer.Option(help="Where instances run.", show_default="gpu for tensorrt, else cpu"),
+    typer.Option(help="Where instances run.", show_default="gpu for TensorRT, else cpu"),
 ]
 
 _PIPE_COLUMNS = 100_000  # a reader that is no terminal has no width: cells are not cut off

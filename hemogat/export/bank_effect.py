@@ -123,9 +123,10 @@ def neighbours_but(
         table = np.asarray(bank[f"{modality}_rows"])
         scan = ExactScan(bank[f"{modality}_table"])
         search = ModalitySearch(bank[modality], table, scan, min(k + 1, len(table))) if k else None
-        for number, query in enumerate(feeds[f"{modality}_embedding"] if search else ()):
+        asking = np.flatnonzero(feeds["present"][:, MODALITIES.index(modality)])
+        for number in asking if search else ():
             assert search is not None
-            near, similar = search(query)
+            near, similar = search(feeds[f"{modality}_embedding"][number])
             others = np.flatnonzero(near != own[number])[:k]
             rows[number, : len(others)] = near[others]
             cosines[number, : len(others)] = similar[others]

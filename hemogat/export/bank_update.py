@@ -1,7 +1,7 @@
 """Bundles with another bank: rows added or taken away, without training and without torch.
 
-A new bundle is written beside the old one, which is never touched. Files that stay as they are get
-a second name in it; what holds the bank is written anew.
+A new bundle is written beside the old one, which is never touched. Files that stay as they are are
+copied into it; what holds the bank is written anew.
 """
 
 from __future__ import annotations
@@ -75,10 +75,7 @@ def write_with_bank(bundle: Bundle, bank: NewBank, out: Path) -> Bundle:
     models = tuple(model for model in manifest.models if model.engine != _PLANS)
     source = (bundle.path / manifest.bank.tensors).with_name("model.onnx")
     if not models or not source.is_file():
-        raise BundleError(
-            f"{bundle.path}: expected an engine onnx or openvino and the ONNX fusion graph, "
-            f"which a changed bank is written into; export the run again"
-        )
+        raise _no_graphs(bundle)
     with folder_written_whole(out) as folder:
         _copy_unchanged(bundle, models, folder)
         place = (folder / manifest.bank.tensors).parent
@@ -96,9 +93,22 @@ def write_with_bank(bundle: Bundle, bank: NewBank, out: Path) -> Bundle:
 
 
 def fp32_first(bundle: Bundle) -> tuple[Engine, Precision]:
-    """Return the engine and precision to embed with: fp32 where there is one."""
+    """Return the engine and precision to embed with: fp32 where there is one.
+
+    Raises:
+        BundleError: there are TensorRT plans alone, or no engine at all.
+    """
     listed = [(m.engine, m.precision) for m in bundle.manifest.models if m.engine != _PLANS]
+    if not listed:
+        raise _no_graphs(bundle)
     return min(listed, key=lambda target: target[1] != "fp32")
+
+
+def _no_graphs(bundle: Bundle) -> BundleError:
+    return BundleError(
+        f"{bundle.path}: expected an engine onnx or openvino and the ONNX fusion graph, which a "
+        "changed bank is written into; export the run again"
+    )
 
 
 def _copy_unchanged(bundle: Bundle, models: tuple[ModelFile, ...], folder: Path) -> None:

@@ -13,6 +13,7 @@ import soundfile
 from hemogat.config import GraphConfig
 from hemogat.contract import SAMPLE_RATE_HZ
 from hemogat.data.manifest import Utterance
+from hemogat.errors import InputError
 from hemogat.export.bank_index import INDEX_FILE, write_wanted_index
 from hemogat.export.onnx_files import BANK_FILE
 from hemogat.export.parity import ReferenceAnswers
@@ -46,6 +47,22 @@ def run_sha256(run: RunDirectory) -> str:
     for path in sorted(files):
         digest.update(f"{path.relative_to(run.path).as_posix()} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
+
+
+def check_bank_unchanged(out: Path) -> None:
+    """Refuse to replace a bundle whose bank was changed: no run holds its rows.
+
+    Raises:
+        BundleError: the bundle's ``bundle.json`` cannot be used.
+        InputError: its bank was changed since it was exported.
+    """
+    if not (out / MANIFEST_FILE).is_file():
+        return
+    if changes := Bundle.open(out, verify=False).manifest.provenance.bank_changes:
+        raise InputError(
+            f"{out}: is a bundle whose bank was changed ({'; '.join(changes)}), which an export "
+            "would replace by the run's; name another --out"
+        )
 
 
 def carry_over(out: Path, folder: Path, run_hash: str, target: str) -> Bundle | None:

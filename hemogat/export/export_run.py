@@ -14,6 +14,7 @@ from hemogat.export.bank_index import check_neighbours
 from hemogat.export.bundle_files import (
     GOLDEN,
     carry_over,
+    check_bank_unchanged,
     keep_golden,
     run_sha256,
     write_bank_index,
@@ -94,9 +95,10 @@ def export_run(
     Of a run with random weights numbers are reported and nothing is judged.
 
     The bundle at ``out`` is written whole or not at all. If one of the same run stands there, its
-    other engines stay; one of another run is replaced. The gate compares on utterances that nothing
-    was trained on (:func:`hemogat.export.gating.utterances_to_judge`); their audio must be where
-    the run's manifest says.
+    other engines stay; one of another run is replaced, but none whose bank was changed. The gate
+    compares on utterances that nothing was trained on
+    (:func:`hemogat.export.gating.utterances_to_judge`), whose audio must be where the run's
+    manifest says.
 
     Args:
         run_path: the run directory.
@@ -113,10 +115,11 @@ def export_run(
             graphs and the script that builds plans were written, as no plan could be built here.
         BundleError: ``run_path`` is not a run directory, or the bundle at ``out`` is damaged.
         InputError: the run was imported without encoders, the manifest has changed since, audio is
-            gone, an index is asked for without neighbours, or ``out`` is something else.
+            gone, an index is asked for without neighbours, or ``out`` must not be replaced.
         ConfigError: k is larger than the bank.
     """
     check_converters(config)
+    check_bank_unchanged(out)
     run = RunDirectory.open(run_path)
     listed = manifest_of(run, manifest)  # refuse before anything is computed
     if config.ivf_index:

@@ -206,7 +206,8 @@ def _fusion_rows(pipeline: Pipeline, name: str, expected: ReferenceAnswers) -> l
         _decision(name, "probabilities", expected.probabilities, found["probabilities"]),
     ]
     if pipeline.bundle.manifest.slots:
-        # Not the neighbours themselves: rounding orders rows that are equally similar.
+        # Not the neighbours themselves, nor the attention in their order: rounding orders rows that
+        # are equally similar.
         rows.append(_row(name, "similarities", expected.similarities, found["similarities"]))
     return rows
 

@@ -185,15 +185,21 @@ class BankSearch:
     def __call__(self, audio: Floats, text: Floats, present: NDArray[np.bool_]) -> Neighbours:
         """Link utterances to bank rows: [B, d_a], [B, d_t], bool [B, 2]."""
         together = self._pool.map if self._large else map
-        found = list(together(self._search, self._searches, self._k, (audio, text)))
+        queries = ((audio, present[:, 0]), (text, present[:, 1]))
+        found = list(together(self._search, self._searches, self._k, queries))
         return union(*found[0], *found[1], present)
 
     @staticmethod
-    def _search(search: ModalitySearch | None, k: int, queries: Floats) -> tuple[Ints, Floats]:
-        rows, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), "f4")
+    def _search(
+        search: ModalitySearch | None, k: int, queries: tuple[Floats, NDArray[np.bool_]]
+    ) -> tuple[Ints, Floats]:
+        embeddings, present = queries
+        rows = np.full((len(embeddings), k), -1, np.int64)
+        cosines = np.zeros((len(embeddings), k), np.float32)
         if search is not None:
-            for number, query in enumerate(queries):
-                rows[number], cosines[number] = search(query)
+            # An absent embedding is zero, as near to one row as to any: nothing would settle it.
+            for number in np.flatnonzero(present):
+                rows[number], cosines[number] = search(embeddings[number])
         return rows, cosines
 
 

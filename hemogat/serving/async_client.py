@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -16,13 +16,14 @@ from hemogat import contract
 from hemogat.errors import ServerError
 from hemogat.optional import require
 from hemogat.serving.client_requests import (
+    AnswerT,
     Audio,
-    ModelFacts,
     StreamRequests,
     Utterances,
     last_answer,
 )
 from hemogat.serving.endpoint import Endpoint, Protocol, retry_policy
+from hemogat.serving.model_facts import ModelFacts
 from hemogat.serving.predictions import (
     ServedPrediction,
     StreamPrediction,
@@ -112,22 +113,35 @@ class AsyncClient:
         facts = await self.model_facts()
         predictions: list[ServedPrediction] = []
         for part in utterances.parts(facts.max_batch_size):
-            tensors = part.tensors(self._library)
+            tensors = part.tensors(self._library, facts.max_audio_bytes)
             answer = await self._call("infer", contract.ENTRY_MODEL, tensors, names=part.names)
-            predictions += read_predictions(answer, facts.labels)
+            predictions += self._read(read_predictions, answer, facts.labels)
         return predictions
 
-    async def model_facts(self) -> ModelFacts:
+    async def model_facts(self, *, anew: bool = False) -> ModelFacts:
         """Return the served model's labels and limits, and the hash of its bundle.
 
+        Args:
+            anew: ask the server even where the answer is known, as it may have changed since.
+
         Raises:
-            ServerError: the server cannot be reached.
+            ServerError: the server cannot be reached, or its model is not one that this client
+                knows.
         """
-        if self._facts is None:
+        if self._facts is None or anew:
             options: dict[str, Any] = {"as_json": True} if self._is_grpc else {}
             answer = await self._call("get_model_config", contract.ENTRY_MODEL, **options)
-            self._facts = ModelFacts.from_answer(answer)
+            self._facts = ModelFacts.from_answer(answer, self._endpoint.address)
         return self._facts
+
+    def _read(
+        self, read: Callable[[Any, Sequence[str]], AnswerT], answer: Any, labels: Sequence[str]
+    ) -> AnswerT:
+        try:
+            return read(answer, labels)
+        except ServerError:  # of another bundle: what is known of the one before is of no use
+            self._facts = None
+            raise
 
     async def _call(
         self, what: str, *arguments: Any, names: Sequence[str] = (), **options: Any
@@ -190,6 +204,7 @@ class AsyncStream:
         labels = (await client.model_facts()).labels
         with client._endpoint.errors():
             result = await client._once("infer", contract.STREAM_MODEL, tensors, **place)
+        answer = client._read(read_stream_prediction, result, labels)
         if not end:
             self._requests.answered()
-        return read_stream_prediction(result, labels)
+        return answer

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,13 +14,14 @@ from hemogat import contract
 from hemogat.errors import ServerError
 from hemogat.optional import require
 from hemogat.serving.client_requests import (
+    AnswerT,
     Audio,
-    ModelFacts,
     StreamRequests,
     Utterances,
     last_answer,
 )
 from hemogat.serving.endpoint import Endpoint, Protocol, retry_policy
+from hemogat.serving.model_facts import ModelFacts, ModelStatistics
 from hemogat.serving.predictions import (
     ServedNeighbour,
     ServedPrediction,
@@ -31,39 +31,6 @@ from hemogat.serving.predictions import (
 )
 
 __all__ = ["Client", "ModelStatistics", "Protocol", "ServedNeighbour", "ServedPrediction"]
-
-
-@dataclass(frozen=True)
-class ModelStatistics:
-    """What the server has counted for one model since it started.
-
-    Times are summed over the successful ``requests``: ``total_ms`` from arrival to answer, of it
-    ``queue_ms`` waiting and ``compute_ms`` in the model. ``executions`` worked on ``rows``.
-    """
-
-    requests: int
-    total_ms: float
-    queue_ms: float
-    compute_ms: float
-    rows: int
-    executions: int
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> ModelStatistics:
-        """Read one model's entry; gRPC leaves zeros out and writes numbers as strings."""
-
-        def total_ms(*names: str) -> float:
-            times = answer["inference_stats"]
-            return sum(int(times.get(name, {}).get("ns", 0)) for name in names) / 1e6
-
-        return cls(
-            requests=int(answer["inference_stats"]["success"].get("count", 0)),
-            total_ms=total_ms("success"),
-            queue_ms=total_ms("queue"),
-            compute_ms=total_ms("compute_input", "compute_infer", "compute_output"),
-            rows=int(answer.get("inference_count", 0)),
-            executions=int(answer.get("execution_count", 0)),
-        )
 
 
 class Client:
@@ -151,7 +118,8 @@ class Client:
             InputError: the server cannot use the input, or there is none; says why.
             UnavailableError: the server cannot be reached, stayed overloaded, or did not
                 answer in time.
-            ServerError: the server failed.
+            ServerError: the server failed, or it serves other labels than when it was asked for
+                them; the next call asks for them again.
         """
         return self.predict_many([audio], [text])[0]
 
@@ -172,7 +140,9 @@ class Client:
         facts = self.model_facts()
         predictions: list[ServedPrediction] = []
         for part in utterances.parts(facts.max_batch_size):
-            predictions += read_predictions(self._infer(part), facts.labels)
+            tensors = part.tensors(self._library, facts.max_audio_bytes)
+            answer = self._call("infer", contract.ENTRY_MODEL, tensors, names=part.names)
+            predictions += self._read(read_predictions, answer, facts.labels)
         return predictions
 
     def stream(self, rate_hz: int = contract.SAMPLE_RATE_HZ, text: str | None = None) -> Stream:
@@ -187,9 +157,14 @@ class Client:
         """
         return Stream(self, rate_hz, text)
 
-    def _infer(self, utterances: Utterances) -> Any:
-        tensors = utterances.tensors(self._library)
-        return self._call("infer", contract.ENTRY_MODEL, tensors, names=utterances.names)
+    def _read(
+        self, read: Callable[[Any, Sequence[str]], AnswerT], answer: Any, labels: Sequence[str]
+    ) -> AnswerT:
+        try:
+            return read(answer, labels)
+        except ServerError:  # of another bundle: what is known of the one before is of no use
+            self._facts = None
+            raise
 
     def _ask(self, question: str, *arguments: str) -> Any:
         # Over HTTP it is JSON anyway.
@@ -226,10 +201,12 @@ class Client:
         """Return the served model's labels and limits, and the hash of its bundle.
 
         Raises:
-            ServerError: the server cannot be reached.
+            ServerError: the server cannot be reached, or its model is not one that this client
+                knows.
         """
         if self._facts is None:
-            self._facts = ModelFacts.from_answer(self.model_config())
+            answer = self._ask("get_model_config", contract.ENTRY_MODEL)
+            self._facts = ModelFacts.from_answer(answer, self._endpoint.address)
         return self._facts
 
 
@@ -265,7 +242,8 @@ class Stream:
 
         Args:
             samples: float (full scale 1) or int16.
-            text: what has been said so far, replacing what was sent before.
+            text: what has been said so far, replacing what was sent before; an empty or blank one
+                replaces nothing.
 
         Raises:
             InputError: the samples cannot be used; the stream has ended.
@@ -289,6 +267,7 @@ class Stream:
         client = self._client
         with client._endpoint.errors():
             result = client._once("infer", contract.STREAM_MODEL, tensors, **place)
+        answer = client._read(read_stream_prediction, result, self._labels)
         if not end:
             self._requests.answered()
-        return read_stream_prediction(result, self._labels)
+        return answer

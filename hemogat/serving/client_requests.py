@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,28 +14,13 @@ from numpy.typing import NDArray
 
 from hemogat import contract
 from hemogat.errors import InputError, ServerError
-from hemogat.serving.settings import EntryParameters
 
 Audio = str | os.PathLike[str] | bytes
 AnswerT = TypeVar("AnswerT")
 
+# Of a file, where the server does not tell. A message of gRPC holds less than twice as many.
+_MOST_AUDIO_BYTES = 2**30
 _NO_SAMPLES = np.zeros(0, np.float32)
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What a client must know of the entry model."""
-
-    labels: tuple[str, ...]
-    max_batch_size: int
-    bundle_sums: str
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> ModelFacts:
-        """Read the server's answer to the question for the model's configuration."""
-        config = answer.get("config", answer)  # gRPC wraps it, HTTP does not
-        parameters = EntryParameters.from_model_config(config)
-        return cls(parameters.labels, int(config["max_batch_size"]), parameters.bundle_sums)
 
 
 @dataclass(frozen=True)
@@ -69,15 +54,19 @@ class Utterances:
             part = slice(start, start + size)
             yield Utterances(self.audio[part], self.text[part], self.names[part])
 
-    def tensors(self, library: Any) -> list[Any]:
+    def tensors(self, library: Any, max_audio_bytes: int | None = None) -> list[Any]:
         """Read the files; return the inputs of one request, in ``library``'s type.
 
+        ``max_audio_bytes``: how large a file the server takes; None: it does not tell.
+
         Raises:
-            InputError: a file cannot be read, or an utterance has neither input.
+            InputError: a file cannot be read or is too large, or an utterance has neither input.
         """
+        limit = max_audio_bytes or _MOST_AUDIO_BYTES
         columns = {
             contract.AUDIO_INPUT.name: [
-                _read(*pair) for pair in zip(self.audio, self.names, strict=True)
+                _read(source, name, limit)
+                for source, name in zip(self.audio, self.names, strict=True)
             ],
             # A lone surrogate has no UTF-8; passed through, the server refuses it by name.
             contract.TEXT_INPUT.name: [(t or "").encode(errors="surrogatepass") for t in self.text],
@@ -195,13 +184,30 @@ def _name(source: Audio | None, number: int) -> str:
     return os.fspath(source)
 
 
-def _read(source: Audio | None, name: str) -> bytes:
+def _read(source: Audio | None, name: str, limit: int) -> bytes:
     if source is None:
         return b""
-    try:
-        audio = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+    audio = source if isinstance(source, bytes) else _read_file(source, name, limit)
     if not audio:
         raise InputError(f"{name}: is empty (0 bytes); expected an audio file")
+    if len(audio) > limit:
+        raise _too_large(name, limit)
     return audio
+
+
+def _read_file(path: str | os.PathLike[str], name: str, limit: int) -> bytes:
+    try:
+        status = os.stat(path)  # before it is opened: nobody may write to the pipe
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{name}: is not a regular file; expected an audio file")
+        if status.st_size > limit:
+            raise _too_large(name, limit)
+        with open(path, "rb") as file:
+            return file.read(limit + 1)  # no more of a file that has grown since
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{name}: cannot be read ({reason})") from error
+
+
+def _too_large(name: str, limit: int) -> InputError:
+    return InputError(f"{name}: has more than {limit} bytes; cut or compress it")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from hemogat.errors import InputError, ServerError, UnavailableError
 from hemogat.optional import require
@@ -65,18 +65,15 @@ class Endpoint:
             InputError: the URL is of another form, contradicts ``protocol``, or has a user without
                 a password or without TLS.
         """
-        if url is None or "://" not in url:
-            spoken: Protocol = protocol or "grpc"
-            return cls(spoken, url or DEFAULT_ADDRESSES[spoken])
-        parts = urlsplit(url)
+        spoken: Protocol = protocol or "grpc"
+        url = url or DEFAULT_ADDRESSES[spoken]
+        parts = _split(url)
+        if "://" not in url:
+            return cls(spoken, url)
         found, tls = _SCHEMES.get(parts.scheme, (None, False))
         user, _, address = parts.netloc.rpartition("@")
         if found is None or not address or ":" in user or parts.path.strip("/"):
-            raise InputError(
-                f"{parts.scheme}://{address}: expected host:port or "
-                f"{'|'.join(_SCHEMES)}://[user@]host:port, as in "
-                f"grpc://{DEFAULT_ADDRESSES['grpc']}; a password belongs into {PASSWORD_VARIABLE}"
-            )
+            raise _another_form(f"{parts.scheme}://{address}")
         if protocol not in (None, found):
             raise InputError(f"{url}: is no {protocol} address; drop its scheme or the protocol")
         if not user:
@@ -209,6 +206,25 @@ class Endpoint:
             phrase = HTTPStatus(code).phrase if code in set(HTTPStatus) else ""
             return f"a proxy before it answered HTTP {code} {phrase}".rstrip()
         return " ".join(str(error.message()).split())
+
+
+def _split(url: str) -> SplitResult:
+    scheme, separator, rest = url.partition("://")
+    try:
+        parts = urlsplit(url if separator else f"//{url}")
+        _ = parts.port  # raises for what is none
+    except ValueError:
+        address = (rest or scheme).rpartition("@")[2]
+        # Without the cause, which may quote a password.
+        raise _another_form(f"{scheme}{separator}{address}" if separator else address) from None
+    return parts
+
+
+def _another_form(url: str) -> InputError:
+    return InputError(
+        f"{url}: expected host:port or {'|'.join(_SCHEMES)}://[user@]host:port, as in "
+        f"grpc://{DEFAULT_ADDRESSES['grpc']}; a password belongs into {PASSWORD_VARIABLE}"
+    )
 
 
 def retry_policy(kind: str, retries: int, timeout_s: float) -> Any:

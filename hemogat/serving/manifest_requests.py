@@ -13,7 +13,7 @@ from types import TracebackType
 from hemogat.config import Settings
 from hemogat.contract import Modality
 from hemogat.data.manifest import Row
-from hemogat.errors import InputError
+from hemogat.errors import InputError, ServerError
 from hemogat.files import replaces_a_file, write_atomic
 from hemogat.progress import Progress, Stage
 from hemogat.runtime.prediction_rows import (
@@ -73,7 +73,8 @@ def predict_manifest_served(
     Raises:
         InputError: a file or, unless they are skipped, a row cannot be used; names the row. Or
             the journal holds answers to another manifest, or of another model.
-        ServerError: the server cannot be reached, or failed.
+        ServerError: the server cannot be reached, failed, or got another bundle meanwhile; what
+            the one before answered stays in the journal.
     """
     if not replaces_a_file(out):
         raise InputError(
@@ -110,6 +111,8 @@ class _Work:
         self._skip_bad = skip_bad
         self._stage = stage
         self._timeout_s = timeout_s
+        self._unchecked: list[_Entry] = []
+        self._checking = asyncio.Lock()
 
     async def run(self, journal: Path, concurrency: int) -> None:
         # As many retries as fit into the time: only that counts.
@@ -148,15 +151,37 @@ class _Work:
                     probabilities=answer.probabilities,
                     modalities=answer.modalities,
                 )
-                self.answers[row.id] = entry
-                journal.append(entry)
+                await self._keep(entry, client, journal)
             self._stage.advance()
+
+    async def _keep(self, entry: _Entry, client: AsyncClient, journal: _Journal) -> None:
+        """Write an answer down if the server had the heading's bundle before it and after it.
+
+        One question serves all answers that came before it was asked.
+        """
+        self._unchecked.append(entry)
+        async with self._checking:
+            came, self._unchecked = self._unchecked, []
+            if not came:  # kept together with an earlier one
+                return
+            facts = await client.model_facts(anew=True)
+            if facts.bundle_sums != journal.heading.bundle_sums:
+                raise ServerError(
+                    f"{self._manifest}: the server has got another bundle meanwhile (bundle_sums "
+                    f"{facts.bundle_sums:.12}, before {journal.heading.bundle_sums:.12}); the "
+                    f"answers of the earlier one are in {journal.path}: call again when it is "
+                    "back, or delete that file and begin anew"
+                )
+            for each in came:
+                self.answers[each.id] = each
+                journal.append(each)
 
 
 class _Journal:
     """A file of lines, each there as a whole or not at all."""
 
     def __init__(self, path: Path, heading: _Heading, answers: Iterable[_Entry]) -> None:
+        self.path, self.heading = path, heading
         # What is known is written anew, without a line that a crash cut short.
         write_atomic(path, b"".join(_line(known) for known in (heading, *answers)))
         self._file = path.open("ab", buffering=0)

@@ -68,6 +68,7 @@ def model_configs(bundle: Bundle, settings: RepositorySettings) -> list[Any]:
     Raises:
         BundleError: the bundle has no such engine and precision, or its bank cannot be searched
             as the settings say.
+        ConfigError: the engine does not run on the device, or not without the bank inside.
     """
     # Refuse here what could not load.
     search_outside(bundle, *served_engine(bundle, settings), settings.search)
@@ -87,12 +88,14 @@ class _Builder:
     def __init__(self, bundle: Bundle, settings: RepositorySettings) -> None:
         self._settings = settings
         self._engine, self._precision = served_engine(bundle, settings)
+        self._device = settings.device_for(self._engine)
         self._bundle_path = settings.bundle_path or bundle.path.resolve()
         self._bundle_sums = sha256_of(bundle.path / SUMS_FILE)
         manifest = bundle.manifest
         self._labels = manifest.labels
         self._explain = settings.explain and manifest.slots > 0
         self._token_buckets = manifest.text.token_buckets
+        self._max_audio_bytes = manifest.audio.max_audio_bytes
         self._axis_sizes = {
             "audio_dim": manifest.dims.audio,
             "text_dim": manifest.dims.text,
@@ -105,7 +108,11 @@ class _Builder:
 
     def entry(self) -> Any:
         """Return the configuration of the model that clients call."""
-        parameters = EntryParameters(**self._request_parameters(), explain=self._explain)
+        parameters = EntryParameters(
+            **self._request_parameters(),
+            explain=self._explain,
+            max_audio_bytes=self._max_audio_bytes,
+        )
         # No dynamic batcher: the model works on many requests at once by itself.
         config = self._python_model(contract.ENTRY_MODEL, self._max_rows(), parameters)
         for spec in (contract.AUDIO_INPUT, contract.TEXT_INPUT):
@@ -141,7 +148,7 @@ class _Builder:
         name = contract.triton_model_name(graph.name)
         if self._settings.backend == "python":
             config = self._python_model(name, max_batch_size, self._parameters(graph))
-            if self._settings.device == "gpu":
+            if self._device == "gpu":
                 config.instance_group[0].kind = self._pb.ModelInstanceGroup.KIND_GPU
         else:
             config = self._native_model(graph, max_batch_size)
@@ -166,7 +173,7 @@ class _Builder:
                 "precision": self._precision,
                 "threads": self._settings.threads,
                 "search": self._settings.search if graph.name == contract.FUSION.name else None,
-                "device": "cuda" if self._settings.device == "gpu" else "cpu",
+                "device": "cuda" if self._device == "gpu" else "cpu",
             }
         )
 
@@ -228,7 +235,7 @@ class _Builder:
     def _model(self, name: str, backend: str, max_batch_size: int) -> Any:
         config = self._pb.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size)
         config.version_policy.latest.num_versions = 1
-        on_gpu = self._settings.device == "gpu"
+        on_gpu = self._device == "gpu"
         kinds = self._pb.ModelInstanceGroup
         config.instance_group.add(
             kind=kinds.KIND_GPU if on_gpu else kinds.KIND_CPU, count=self._settings.instances

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hemogat import contract
 from hemogat.contract import Modality
+from hemogat.errors import ServerError
 
 
 @dataclass(frozen=True)
@@ -54,38 +55,61 @@ class StreamPrediction:
 
 
 def read_predictions(result: Any, labels: Sequence[str]) -> list[ServedPrediction]:
-    """Read the rows of a tritonclient ``InferResult``; ``labels`` as in ``PROBABILITIES``."""
-    answered = result.as_numpy(contract.LABEL_OUTPUT.name)[:, 0]
+    """Read the rows of a tritonclient ``InferResult``; ``labels`` as in ``PROBABILITIES``.
+
+    Raises:
+        ServerError: the answer is not of a model with these labels.
+    """
+    column = result.as_numpy(contract.LABEL_OUTPUT.name)[:, 0]
+    answered = [label.decode() for label in column]
     probabilities = result.as_numpy(contract.PROBABILITIES_OUTPUT.name)
     modalities = result.as_numpy(contract.MODALITIES_OUTPUT.name)[:, 0]
     neighbours = result.as_numpy(contract.NEIGHBOURS_OUTPUT.name)
     similarities = result.as_numpy(contract.SIMILARITIES_OUTPUT.name)
     return [
         ServedPrediction(
-            label=answered[row].decode(),
-            probabilities=dict(zip(labels, probabilities[row].tolist(), strict=True)),
+            label=label,
+            probabilities=_by_label(labels, probabilities[row], label),
             modalities=tuple(modalities[row].decode().split(",")),
             neighbours=()
             if neighbours is None
             else _neighbours(neighbours[row], similarities[row]),
         )
-        for row in range(len(answered))
+        for row, label in enumerate(answered)
     ]
 
 
 def read_stream_prediction(result: Any, labels: Sequence[str]) -> StreamPrediction | None:
-    """Read the answer to one piece of a stream; None while there is nothing to classify."""
+    """Read the answer to one piece of a stream; None while there is nothing to classify.
+
+    Raises:
+        ServerError: the answer is not of a model with these labels.
+    """
     label = result.as_numpy(contract.LABEL_OUTPUT.name)[0, 0].decode()
     modalities = result.as_numpy(contract.MODALITIES_OUTPUT.name)[0, 0].decode()
     if not label:
         return None
-    probabilities = result.as_numpy(contract.PROBABILITIES_OUTPUT.name)[0].tolist()
+    probabilities = result.as_numpy(contract.PROBABILITIES_OUTPUT.name)[0]
     return StreamPrediction(
         label=label,
-        probabilities=dict(zip(labels, probabilities, strict=True)),
+        probabilities=_by_label(labels, probabilities, label),
         modalities=tuple(modalities.split(",")),
         windows=int(result.as_numpy(contract.WINDOWS_OUTPUT.name)[0, 0]),
     )
+
+
+def _by_label(
+    labels: Sequence[str], probabilities: NDArray[np.float32], label: str
+) -> dict[str, float]:
+    """Pair probabilities with labels, which must give the one that was answered."""
+    # The server may have got another bundle since it was asked for its labels.
+    if len(probabilities) != len(labels) or labels[int(probabilities.argmax())] != label:
+        raise ServerError(
+            f"answer: expected {len(labels)} probabilities, of {', '.join(labels)}, which the "
+            f"server told as its labels; found {len(probabilities)}, {label} the most likely: it "
+            "serves another bundle now; ask again"
+        )
+    return dict(zip(labels, probabilities.tolist(), strict=True))
 
 
 def _neighbours(

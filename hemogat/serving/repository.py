@@ -44,6 +44,7 @@ def write_repository(bundle: Path, out: Path, settings: RepositorySettings | Non
 
     Raises:
         BundleError: the bundle cannot be used, or has no such engine and precision.
+        ConfigError: the engine does not run on the device, or not without the bank inside.
         InputError: ``out`` holds something else.
         IncompleteError: tritonclient is not installed.
     """

@@ -37,7 +37,7 @@ def repository_readme(bundle: Bundle, settings: RepositorySettings, place: Path)
         f"| clients call | `{ENTRY_MODEL}` |\n"
         f"| labels | {', '.join(manifest.labels)} |\n"
         f"| engine | {engine} {precision}, run by Triton's {settings.backend} backend "
-        f"on {settings.device.upper()} |\n"
+        f"on {settings.device_for(engine).upper()} |\n"
         f"| bundle | expected at `{found_at}` |\n\n"
         f"{_in_container(bundle, settings, place, engine)}"
         f"{_with_pip(settings, place)}"
@@ -47,9 +47,10 @@ def repository_readme(bundle: Bundle, settings: RepositorySettings, place: Path)
 def _in_container(bundle: Bundle, settings: RepositorySettings, place: Path, engine: Engine) -> str:
     """Return how to build and start the image; the paths are those of this machine."""
     extra = _extra(settings, engine)
-    image = IMAGE if extra == "cpu" else f"{IMAGE}-{extra}"
+    tag = "" if extra == "cpu" else "-" + extra.replace(",", "-")  # no comma in a tag
+    image = f"{IMAGE}{tag}"
     build = "" if extra == "cpu" else f"--build-arg ENGINE={extra} "
-    gpus = "--gpus all " if settings.device == "gpu" else ""
+    gpus = "--gpus all " if settings.device_for(engine) == "gpu" else ""
     found_at = settings.bundle_path or bundle.path.resolve()
     # Unlike -v, --mount refuses a place that is not there.
     mounts = (
@@ -74,10 +75,12 @@ def _stop_s(settings: RepositorySettings) -> int:
 
 
 def _extra(settings: RepositorySettings, engine: Engine) -> str:
-    """Return the extra of hemogat that the image needs: what ``--build-arg ENGINE`` names."""
+    """Return the extras of hemogat that the image needs: what ``--build-arg ENGINE`` names."""
     if settings.backend != "python":
         return "cpu"  # Triton's own backends come with the image
-    return _EXTRAS.get(engine, settings.device)
+    extra = _EXTRAS.get(engine, settings.device_for(engine))
+    searches = engine != "trt" and settings.search not in (None, "exact")
+    return f"{extra},search" if searches else extra
 
 
 def _bind(source: Path, target: Path) -> str:

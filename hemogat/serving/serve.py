@@ -65,6 +65,7 @@ def serve(
 
     Raises:
         BundleError: the bundle cannot be used.
+        ConfigError: the settings do not fit the engine that is served.
         IncompleteError: there is no tritonserver that can run here.
         ServerError: it did not start; or, unsupervised, it ended by itself.
     """

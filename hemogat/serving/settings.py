@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hemogat.config import PositiveInt, Settings, load_settings, parse_settings
 from hemogat.contract import Engine, Precision, SearchChoice
+from hemogat.errors import ConfigError
 
 Backend = Literal["python", "onnxruntime", "openvino", "tensorrt"]
 ENGINE_OF_BACKEND: dict[Backend, Engine] = {
@@ -18,7 +19,8 @@ ENGINE_OF_BACKEND: dict[Backend, Engine] = {
     "openvino": "openvino",
     "tensorrt": "trt",
 }
-DEVICE_OF_BACKEND: dict[Backend, str] = {"openvino": "cpu", "tensorrt": "gpu"}
+Device = Literal["cpu", "gpu"]
+DEVICE_OF_ENGINE: dict[Engine, Device] = {"openvino": "cpu", "trt": "gpu"}  # onnx has both
 
 
 class BatchingSettings(Settings):
@@ -38,8 +40,9 @@ class RepositorySettings(Settings):
 
     ``backend`` is what Triton runs the exported graphs with; ``python`` does so in the process of
     a Python model, with any engine. ``engine`` and ``precision``: None for the first that the
-    bundle lists and the backend runs. ``bundle_path`` is where the server finds the bundle, if it
-    is not where it is now: in a container.
+    bundle lists and the backend runs. ``device``: None for a GPU with the engine trt, which runs on
+    nothing else, and the CPU with others. ``bundle_path`` is where the server finds the bundle, if
+    it is not where it is now: in a container.
 
     ``instances`` and ``threads`` hold for every model: that many processes, each with that many
     compute threads (default: the cores shared out among the instances). ``search``: how the Python
@@ -58,7 +61,7 @@ class RepositorySettings(Settings):
     backend: Backend = "python"
     engine: Engine | None = None
     precision: Precision | None = None
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device | None = None
     bundle_path: Path | None = None
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
@@ -77,21 +80,13 @@ class RepositorySettings(Settings):
     text_encoder: BatchingSettings = BatchingSettings(max_batch_size=32)
     fusion: BatchingSettings = BatchingSettings(max_batch_size=32)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _device_of_backend(cls, raw: object) -> object:
-        if isinstance(raw, dict) and raw.get("backend") == "tensorrt":
-            return {"device": "gpu"} | raw
-        return raw
-
     @model_validator(mode="after")
     def _backend_fits(self) -> RepositorySettings:
         engine = ENGINE_OF_BACKEND.get(self.backend)
         if engine is not None and self.engine not in (None, engine):
             raise ValueError(f"backend {self.backend} runs engine {engine}, not {self.engine}")
-        device = DEVICE_OF_BACKEND.get(self.backend)
-        if device is not None and self.device != device:
-            raise ValueError(f"backend {self.backend} needs device: {device}")
+        if problem := self._misplaced(engine or self.engine):
+            raise ValueError(problem)
         if self.search is not None and self.backend != "python":
             raise ValueError(
                 f"search: backend python searches outside the graph, not {self.backend}"
@@ -106,6 +101,22 @@ class RepositorySettings(Settings):
                 f"max_rows ({self.max_rows})"
             )
         return self
+
+    def device_for(self, engine: Engine) -> Device:
+        """Return where the networks run: where it was asked for, else where ``engine`` does.
+
+        Raises:
+            ConfigError: the engine does not run where it was asked for.
+        """
+        if problem := self._misplaced(engine):
+            raise ConfigError(problem)
+        return self.device or DEVICE_OF_ENGINE.get(engine, "cpu")
+
+    def _misplaced(self, engine: Engine | None) -> str | None:
+        runs_on = None if engine is None else DEVICE_OF_ENGINE.get(engine)
+        if runs_on is None or self.device in (None, runs_on):
+            return None
+        return f"engine {engine}: expected device {runs_on}, found {self.device}; leave it out"
 
 
 def repository_settings(
@@ -180,9 +191,10 @@ class RequestParameters(ModelParameters):
 
 
 class EntryParameters(RequestParameters):
-    """Parameters of the entry model."""
+    """Parameters of the entry model; ``max_audio_bytes`` of a file, which clients ask for."""
 
     explain: bool
+    max_audio_bytes: PositiveInt | None = None  # repositories of earlier versions lack it
 
 
 class StreamParameters(RequestParameters):

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hemogat.contract import ENTRY_MODEL, STREAM_MODEL
+from hemogat.errors import InputError
 from hemogat.logs import show_information
 from hemogat.runtime.bundle import Bundle
 from hemogat.runtime.sessions import Arrays
 from hemogat.serving.inner_token import inner_token
 from hemogat.serving.settings import EngineParameters
 from hemogat.serving.triton_engine import open_model, run_requests, threads_per_instance
-from hemogat.serving.triton_requests import input_of
+from hemogat.serving.triton_requests import input_of, stream_id_of
 from hemogat.serving.triton_responses import error_response, invalid, response_of
 
 _NOT_FOR_CLIENTS = f"this model answers {ENTRY_MODEL} and {STREAM_MODEL} alone; ask one of them"
@@ -57,8 +59,11 @@ class EngineHost:
         ]
 
     def _is_ours(self, request: Any) -> bool:
-        if not self._token or request.correlation_id() == self._token:
+        if not self._token:
             return True
+        with suppress(InputError):  # an id that cannot be read is a client's
+            if stream_id_of(request) == self._token:
+                return True
         self._warm_ups -= 1  # Triton's come before it lets anybody ask
         return self._warm_ups >= 0
 

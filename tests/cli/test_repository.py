@@ -29,7 +29,7 @@ def test_refusals(refused: Callable[..., str], tiny_bundle: Path, tmp_path: Path
     out = ("--out", tmp_path / "models")
     assert "is not a bundle" in refused("repository", tmp_path, *out)
     said = refused("repository", tiny_bundle, *out, "--backend", "openvino", "--device", "gpu")
-    assert "backend openvino needs device: cpu" in said
+    assert "engine openvino: expected device cpu, found gpu" in said
 
 
 def test_limits_come_from_a_file(

@@ -6,13 +6,15 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from hemogat.cli.main import app
+from hemogat.contract import Engine, Precision
+from hemogat.serving.settings import Device
 
 jsonschema = pytest.importorskip("jsonschema", reason="kubernetes-validate is not installed")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -76,6 +78,11 @@ REPOSITORY = ("bundle.existingClaim=a", "repository.existingClaim=b")
             "hemogat is this release's own Service",
         ),
         (("bundle.existingClaim=a", "serve.engine=torch"), "value must be one of"),
+        (("bundle.existingClaim=a", "settings.threads=4"), r"settings\.threads would do nothing"),
+        (
+            ("bundle.existingClaim=a", "serve.engine=onnx", "settings.engine=openvino"),
+            r"as serve\.engine goes before it: set that instead",
+        ),
     ],
 )
 def test_values_that_cannot_be_meant_are_refused(
@@ -243,3 +250,10 @@ def test_the_schema_takes_the_values_and_no_others(chart: Path) -> None:
     for wrong in ({"replicas": 0}, {"replica": 2}, {"serve": {"threads": 0}}, {"scratch": "1 GB"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(merged(defaults, wrong), schema)
+
+
+def test_the_schema_knows_what_the_command_takes(chart: Path) -> None:
+    schema = json.loads((chart / "values.schema.json").read_text())
+    known = schema["properties"]["serve"]["properties"]
+    for name, choices in (("engine", Engine), ("precision", Precision), ("device", Device)):
+        assert known[name]["enum"] == ["", *get_args(choices)]

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from hemogat.cli.main import app
 from hemogat.config import GraphConfig, Recipe
 from hemogat.data.manifest import read_manifest, write_manifest
-from hemogat.errors import HemogatError, InputError
+from hemogat.errors import BundleError, HemogatError, InputError
 from hemogat.export.bank_effect import effect_on_rows, neighbours_but, take_neighbours
 from hemogat.export.bank_rows import add_rows, prune, repeated_rows
 from hemogat.model.bank import Bank, Embeddings, InductiveHead, freeze_bank
@@ -233,6 +233,19 @@ def test_failures_write_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
         prune(bundle, 12, tiny_bundle)
     assert [p.name for p in tmp_path.iterdir()] == ["manifest.csv"]
     assert hashes(tiny_bundle) == before
+
+
+@pytest.mark.parametrize("plans", [True, False])
+def test_a_bundle_without_an_engine_that_embeds_is_refused(
+    plans: bool, tiny_bundle: Path, extended: Bundle, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    as_plans = [model.model_copy(update={"engine": "trt"}) for model in bundle.manifest.models]
+    left = {"models": tuple(as_plans) if plans else ()}
+    bundle = Bundle(bundle.path, bundle.manifest.model_copy(update=left))
+    with pytest.raises(BundleError, match="expected an engine onnx or openvino and the ONNX"):
+        add_rows(bundle, extended.path.with_name("new.csv"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_changing_a_bank_takes_no_torch() -> None:

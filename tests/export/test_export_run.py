@@ -20,6 +20,7 @@ from hemogat.benchmarks.targets import BundleTarget, Case
 from hemogat.data.manifest import read_manifest, write_manifest
 from hemogat.errors import BundleError, ConfigError, IncompleteError, InputError, ParityError
 from hemogat.export import targets as export_module
+from hemogat.export.bank_rows import prune
 from hemogat.export.export_run import export_run
 from hemogat.export.gating import manifest_of
 from hemogat.export_config import ExportConfig
@@ -206,6 +207,19 @@ def test_an_export_replaces_a_bundle_and_nothing_else(
 
 
 @pytest.mark.usefixtures("quick_graphs")
+def test_a_bundle_whose_bank_was_changed_is_not_replaced(
+    tiny_bundle: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / "bundle"
+    prune(Bundle.open(tiny_bundle), 12, changed)
+    before = (changed / "bundle.json").read_bytes()
+    message = r"bundle: is a bundle whose bank was changed \(12 rows were kept of 24\).*--out"
+    with pytest.raises(InputError, match=message):
+        export_run(tiny_run, changed, ExportConfig())
+    assert (changed / "bundle.json").read_bytes() == before
+    assert_nothing_was_written(tmp_path, but=("bundle",))
+
+
 def test_a_larger_k_than_the_bank_is_refused(run_copy: Path, tmp_path: Path) -> None:
     edit_record(run_copy, lambda raw: raw["recipe"]["graph"].update(k_text=24))
     (tmp_path / "place").mkdir()

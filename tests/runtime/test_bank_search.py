@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from hemogat.contract import SearchMode
 from hemogat.errors import ConfigError
 from hemogat.model.topk_graph import SearchTable, search_bank
 from hemogat.runtime.bank_codes import IVFScan
-from hemogat.runtime.bank_search import BankSearch, normalise
+from hemogat.runtime.bank_search import BankSearch, Candidates, Floats, normalise
 
 GRAPH = GraphConfig(k_audio=4, k_text=5)
 
@@ -68,6 +70,38 @@ def test_outliers_do_not_make_it_inexact(mode: SearchMode) -> None:
     queries = (audio[:4] + 0.1, text[:4] + 0.1, np.ones((4, 2), np.bool_))
     found, expected = BankSearch(tensors, GRAPH, mode=mode)(*queries), in_torch(tensors, *queries)
     assert_allclose(found.similarity, expected.similarity, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["exact", "int8"])
+def test_what_is_absent_is_not_searched_for(
+    mode: SearchMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros are as near to one row as to any other: the search would end with the whole bank."""
+    random = np.random.default_rng(0)
+    audio, text = random.standard_normal((2, 3000, 32)).astype(np.float32)
+    tensors = bank(audio, text, np.ones((3000, 2), np.bool_))
+    present = np.array([[True, True], [False, True], [True, False], [False, False]])
+    queries = [(rows[:4] + 0.1) * present[:, [n]] for n, rows in enumerate((audio, text))]
+    search = BankSearch(tensors, GRAPH, mode=mode)
+    asked: dict[str, list[int]] = {}
+    for name, scan in search.scans.items():
+        counts = asked.setdefault(name, [])
+        counting = partial(counted, scan.candidates, counts)
+        monkeypatch.setattr(scan, "candidates", counting)
+    found = search(*(q.astype(np.float32) for q in queries), present)
+    assert all(asked.values())
+    assert max(count for counts in asked.values() for count in counts) < 3000
+    for row, slots in ((1, slice(0, 4)), (2, slice(4, 9)), (3, slice(0, 9))):
+        assert (found.index[row, slots] == -1).all()
+        assert (found.similarity[row, slots] == 0).all()
+    assert (found.index[0] >= 0).sum() >= 5
+
+
+def counted(
+    candidates: Callable[[Floats, int], Candidates], counts: list[int], query: Floats, count: int
+) -> Candidates:
+    counts.append(count)
+    return candidates(query, count)
 
 
 def test_clusters_are_found_and_recall_is_measured() -> None:

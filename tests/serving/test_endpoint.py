@@ -45,12 +45,28 @@ def test_no_password_is_shown_or_sent_in_clear(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InputError, match="belongs into HEMOGAT_PASSWORD") as refused:
         Endpoint.parse("https://ann:hidden@host:9")
     assert "hidden" not in str(refused.value)
+    with pytest.raises(InputError, match=r"^https://host:99999: expected") as refused:
+        Endpoint.parse("https://ann:hidden@host:99999")
+    assert refused.value.__cause__ is None
     monkeypatch.delenv("HEMOGAT_PASSWORD")
     with pytest.raises(InputError, match="expected the password of ann in HEMOGAT_PASSWORD"):
         Endpoint.parse("https://ann@host:9")
 
 
-@pytest.mark.parametrize("url", ["ftp://host:9", "http://", "http://host:9/path"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host:9",
+        "http://",
+        "http://host:9/path",
+        "://host:9",
+        "grpc://[::1",
+        "grpc://host:99999",
+        "http://host:nine",
+        "host:nine",
+        "[::1",
+    ],
+)
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(InputError, match=r"expected host:port or grpc\|grpcs\|http\|https"):
         Endpoint.parse(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,15 +14,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hemogat.errors import InputError, UnavailableError
+from hemogat.errors import InputError, ServerError, UnavailableError
 from hemogat.progress import Progress, Stage
 from hemogat.runtime.manifest_prediction import predict_manifest
 from hemogat.runtime.pipeline import Pipeline
 from hemogat.serving.manifest_requests import predict_manifest_served
+from hemogat.serving.model_facts import ModelFacts
+from hemogat.serving.predictions import ServedPrediction
 from hemogat.serving.repository import write_repository
 from hemogat.serving.server import TritonServer
 
 RUN = "from hemogat.cli.main import run; run()"
+LABELS = ("angry", "calm", "sad")
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +187,49 @@ def test_a_crash_of_a_supervised_server_loses_no_row(
 def test_nobody_there(tiny_manifest: Path, out: Path) -> None:
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
         predict_manifest_served("127.0.0.1:9", tiny_manifest, out, timeout_s=1)
+
+
+class Switching:
+    """Stands in for the client of a server that gets another bundle after five answers."""
+
+    answered = 0
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Connect to nothing."""
+
+    async def __aenter__(self) -> Switching:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def model_facts(self, *, anew: bool = False) -> ModelFacts:
+        await asyncio.sleep(0)
+        return ModelFacts(LABELS, 16, ("a" if Switching.answered <= 5 else "b") * 64)
+
+    async def predict(self, *_: object, **__: object) -> ServedPrediction:
+        await asyncio.sleep(0)
+        Switching.answered += 1
+        return ServedPrediction("calm", dict.fromkeys(LABELS, 0.3), ("audio",), ())
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_rows_of_two_bundles_are_not_mixed(
+    concurrency: int,
+    tiny_manifest: Path,
+    out: Path,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No answer is kept that another bundle may have given."""
+    monkeypatch.setattr("hemogat.serving.manifest_requests.AsyncClient", Switching)
+    Switching.answered = 0
+    with pytest.raises(ServerError, match=r"another bundle meanwhile .*served\.csv\.partial"):
+        predict_manifest_served(None, tiny_manifest, out, concurrency=concurrency)
+    assert not out.exists()
+    heading, *kept = journal.read_text().splitlines()
+    assert json.loads(heading)["bundle_sums"] == "a" * 64
+    assert len(kept) <= 5
+    assert concurrency > 1 or len(kept) == 5
+    with pytest.raises(InputError, match="an interrupted run with another manifest or model"):
+        predict_manifest_served(None, tiny_manifest, out)

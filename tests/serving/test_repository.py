@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2
 
 from hemogat.contract import Precision
-from hemogat.errors import BundleError, InputError
+from hemogat.errors import BundleError, ConfigError, InputError
 from hemogat.runtime.bundle import Bundle, sha256_of, write_sums
 from hemogat.runtime.openvino_session import BF16_ROWS
 from hemogat.serving.model_configs import model_configs
@@ -197,8 +197,11 @@ def test_other_backends_find_their_files(name: str, many_engines: Path, tmp_path
     ("raw", "message"),
     [
         ({"backend": "openvino", "engine": "onnx"}, "backend openvino runs engine openvino"),
-        ({"backend": "tensorrt", "device": "cpu"}, "backend tensorrt needs device: gpu"),
-        ({"backend": "openvino", "device": "gpu"}, "backend openvino needs device: cpu"),
+        ({"backend": "tensorrt", "device": "cpu"}, "engine trt: expected device gpu, found cpu"),
+        (
+            {"backend": "openvino", "device": "gpu"},
+            "engine openvino: expected device cpu, found gpu",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(raw: Any, message: str) -> None:
@@ -234,9 +237,12 @@ def test_the_readme_says_how_to_start_it(many_engines: Path, tmp_path: Path) -> 
     [
         ({}, ""),
         ({"engine": "openvino"}, "openvino"),
-        ({"engine": "trt", "device": "gpu"}, "trt"),
+        ({"engine": "trt"}, "trt"),
         ({"device": "gpu"}, "gpu"),
         ({"backend": "openvino"}, ""),
+        ({"search": "auto"}, "cpu,search"),
+        ({"engine": "openvino", "search": "auto"}, "openvino,search"),
+        ({"engine": "trt", "search": "auto"}, "trt"),  # its plans have the bank inside
     ],
 )
 def test_the_readme_names_the_image_that_has_the_engine(
@@ -244,11 +250,34 @@ def test_the_readme_names_the_image_that_has_the_engine(
 ) -> None:
     out = write_repository(many_engines, tmp_path / "models", RepositorySettings(**settings))
     text = readme(out)
-    image = f"{IMAGE}-{extra}" if extra else IMAGE
+    image = f"{IMAGE}-{extra.replace(',', '-')}" if extra else IMAGE
     assert (f"--build-arg ENGINE={extra} -t {image} ." in text) == bool(extra)
     assert f"target=/models,readonly {image}" in text
     assert f"source={many_engines},target={many_engines}," in text
     assert (f"hemogat serve {out}" in text) == ("backend" not in settings)
+
+
+def test_plans_are_run_on_a_gpu_unasked(many_engines: Path, tmp_path: Path) -> None:
+    out = write_repository(many_engines, tmp_path / "models", RepositorySettings(engine="trt"))
+    for model in MODELS[2:]:
+        config = read_config(out, model)
+        assert config.parameters["device"].string_value == "cuda"
+        [group] = config.instance_group
+        assert group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    assert "on GPU" in readme(out)
+
+
+def test_nothing_is_written_for_a_device_that_the_engine_lacks(
+    many_engines: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(many_engines, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["models"] = [m for m in manifest["models"] if m["engine"] == "openvino"]
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    write_sums(bundle)
+    with pytest.raises(ConfigError, match="engine openvino: expected device cpu, found gpu"):
+        write_repository(bundle, tmp_path / "models", RepositorySettings(device="gpu"))
+    assert not (tmp_path / "models").exists()
 
 
 def test_rows_that_the_fusion_model_cannot_take_are_refused() -> None:

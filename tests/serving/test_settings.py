@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hemogat.config import parse_settings
+from hemogat.contract import Engine
 from hemogat.errors import ConfigError
-from hemogat.serving.settings import RepositorySettings, repository_settings
+from hemogat.serving.settings import Device, RepositorySettings, repository_settings
 
 EXAMPLE = Path(__file__).parents[2] / "serving" / "settings.yaml"
 # Said by options of the commands; the file need not show them.
@@ -50,7 +52,35 @@ def test_what_does_not_fit_is_named(tmp_path: Path, content: str, message: str) 
         repository_settings(file, {}, source="serve")
 
 
-def test_tensorrt_means_a_gpu() -> None:
-    settings = repository_settings(None, {"backend": "tensorrt"}, source="repository")
-    assert settings is not None
-    assert settings.device == "gpu"
+@pytest.mark.parametrize(
+    ("raw", "engine", "device"),
+    [
+        ({}, "onnx", "cpu"),
+        ({}, "openvino", "cpu"),
+        ({}, "trt", "gpu"),  # the bundle's first engine
+        ({"engine": "trt"}, "trt", "gpu"),
+        ({"backend": "tensorrt"}, "trt", "gpu"),
+        ({"device": "gpu"}, "onnx", "gpu"),
+    ],
+)
+def test_the_engine_says_where_it_runs(raw: dict[str, str], engine: Engine, device: str) -> None:
+    assert parse_settings(RepositorySettings, raw, source="serve").device_for(engine) == device
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"engine": "trt", "device": "cpu"}, "engine trt: expected device gpu, found cpu"),
+        ({"engine": "openvino", "device": "gpu"}, "engine openvino: expected device cpu"),
+        ({"backend": "tensorrt", "device": "cpu"}, "engine trt: expected device gpu, found cpu"),
+    ],
+)
+def test_no_engine_is_started_where_it_does_not_run(raw: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^serve: {message}"):
+        repository_settings(None, raw, source="serve")
+
+
+@pytest.mark.parametrize(("engine", "device"), [("trt", "cpu"), ("openvino", "gpu")])
+def test_nor_one_that_the_bundle_chooses(engine: Engine, device: Device) -> None:
+    with pytest.raises(ConfigError, match=f"engine {engine}: expected device .*, found {device}"):
+        RepositorySettings(device=device).device_for(engine)

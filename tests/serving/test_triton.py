@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient import grpc
 
+from hemogat.config import AudioConfig
 from hemogat.errors import HemogatError, InputError, ServerError
 from hemogat.runtime.bundle import write_sums
 from hemogat.runtime.pipeline import Pipeline
@@ -223,6 +226,35 @@ def test_the_networks_answer_our_own_models_alone(
             )
     triton.close()
     assert_same(client.predict(text="stop that"), pipeline(text="stop that"))
+
+
+def test_a_sequence_id_that_is_no_text_fails_alone(
+    server: TritonServer, client: Client, pipeline: Pipeline
+) -> None:
+    samples = b",".join([b"0"] * 16_000)
+    body = (
+        b'{"parameters": {"sequence_id": "\xff\xfe", "sequence_start": true}, "inputs": ['
+        b'{"name": "windows", "shape": [1, 16000], "datatype": "FP32", "data": ['
+        + samples
+        + b"]}]}"
+    )
+    connection = HTTPConnection(server.http_url)
+    connection.request("POST", "/v2/models/hemogat_audio_encoder/infer", body)
+    refused = connection.getresponse()
+    assert b"answers hemogat and hemogat_stream alone" in refused.read()
+    assert refused.status == 400
+    connection.close()
+    assert_same(client.predict(text="stop that"), pipeline(text="stop that"))
+
+
+def test_a_file_beyond_the_bundles_limit_is_not_sent(client: Client, tmp_path: Path) -> None:
+    limit = AudioConfig().max_audio_bytes
+    assert client.model_facts().max_audio_bytes == limit
+    large = tmp_path / "large.wav"
+    large.touch()
+    os.truncate(large, limit + 1)
+    with pytest.raises(InputError, match=rf"^{large}: has more than {limit} bytes"):
+        client.predict(large)
 
 
 def test_the_version_is_what_the_server_says(client: Client, server: TritonServer) -> None:
