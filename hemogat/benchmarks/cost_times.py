@@ -63,13 +63,13 @@ def check_shape(name: str, found: HeadShape, shapes: Sequence[HeadShape]) -> Non
 
 def _check_models(path: Path, report: BenchReport, shapes: Sequence[HeadShape]) -> None:
     """Refuse models of other sizes; figures tell of which layers and bank they are."""
-    if not report.models and report.kind != _PRESET:
+    told = [model.shape for model in report.models if model.shape is not None]
+    if report.kind != _PRESET and (not told or len(told) < len(report.models)):
         raise ConfigError(
-            f"{path}: does not tell the sizes of what was measured, as it is of an earlier "
-            f"version; measure again"
+            f"{path}: does not tell the sizes of all that was measured, as servers do not, nor "
+            f"reports of earlier versions; measure bundles or runs, with this version"
         )
     rows, gnn = shapes[0].bank_rows, shapes[0].head.gnn
-    told = [model.shape for model in report.models if model.shape is not None]
     for shape in told or ([HeadShape()] if report.kind == _PRESET else []):
         head = shape.head.model_copy(update={"gnn": gnn})
         check_shape(str(path), shape.model_copy(update={"head": head, "bank_rows": rows}), shapes)

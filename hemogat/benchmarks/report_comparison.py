@@ -200,14 +200,15 @@ def _differences(before: BenchReport, after: BenchReport) -> Iterator[str]:
         yield f"report: {before.kind}, {before.title} → {after.kind}, {after.title}"
     yield from _changed("", _facts(before.environment), _facts(after.environment))
     yield from _changed("setting ", flat_settings(before.settings), flat_settings(after.settings))
-    yield from _changed("model of ", _models(before), _models(after))
+    if before.models and after.models:  # reports of earlier versions do not tell
+        yield from _changed("model of ", _models(before), _models(after))
     for name, report in (("before", before), ("after", after)):
         if report.noisy:
             yield f"{name}: {report.noise}"
 
 
 def _models(report: BenchReport) -> dict[str, object]:
-    """Return what stood behind targets, a line each; what is only in newer reports counts not."""
+    """Return which bundles stood behind targets."""
     return {
         f"{model.target}, {model.name}": (model.bundle_sha256 or "")[:12]
         for model in report.models

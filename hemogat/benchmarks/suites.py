@@ -173,6 +173,10 @@ def _run(
     return record
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore them
+
+
 def _exit_code(command: Sequence[str], timeout_s: float) -> int:
     """Run a command; one that is stopped gets the time to stop what it started.
 
@@ -182,7 +186,9 @@ def _exit_code(command: Sequence[str], timeout_s: float) -> int:
         subprocess.TimeoutExpired: it took too long.
     """
     with tempfile.TemporaryDirectory(prefix="hemogat-suite-") as scratch:
-        process = subprocess.Popen(command, env=os.environ | {"TMPDIR": scratch})
+        process = subprocess.Popen(
+            command, env=os.environ | {"TMPDIR": scratch}, preexec_fn=_heed_interrupts
+        )
         try:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -249,7 +249,7 @@ def place_of(target: Target) -> str:
     """Return a short name of where a target lies; no whole path, as reports get published."""
     if isinstance(target, BundleTarget | RunTarget):
         generic = target.path.name in ("bundle", "run")
-        return target.path.parent.name if generic else target.path.name
+        return (generic and target.path.parent.name) or target.path.name  # /bundle has no parent
     if isinstance(target, HeadTarget | GraphsTarget | GatherTarget):
         return target.shape.head.gnn
     if isinstance(target, PeerTarget):

@@ -71,13 +71,13 @@ def read_manifest(
     It is a CSV file in UTF-8 with the columns audio, text, label, speaker and split in any order
     and optionally id (default: the audio path as written, or ``row-<n>`` without audio), dialogue
     and turn; other columns are ignored. Audio paths are absolute, or relative to the manifest's
-    folder and inside it; no file is in two splits. Rows are numbered as a spreadsheet shows them:
-    the header is row 1.
+    folder and inside it. Rows are numbered as a spreadsheet shows them: the header is row 1.
 
     Args:
         path: the CSV file.
         labels: the labels allowed, in the order of the classes; default: those found, sorted.
-        to_train: whether there must be a row to train on.
+        to_train: whether it is to train on: there must be a row for that, and no audio file in
+            two splits.
 
     Raises:
         ManifestError: it cannot be used; carries every problem found.
@@ -89,7 +89,11 @@ def read_manifest(
     row_by_audio: dict[str, Row] = {}
     for row in rows:
         found = list(_row_problems(row, path.parent, labels))
-        found += _repetitions(row, path.parent, row_by_id, row_by_audio)
+        first = row_by_id.setdefault(row.id, row)
+        if first is not row:
+            found.append(f"id {row.id!r} is already that of row {first.number}")
+        if to_train:  # where nothing is learned, nothing can be given away
+            found += _in_another_split(row, path.parent, row_by_audio)
         problems += [f"row {row.number}: {problem}" for problem in found]
     if not rows:
         problems.append("it holds no utterances")
@@ -232,13 +236,8 @@ def _row_problems(row: Row, folder: Path, labels: Sequence[str] | None) -> Itera
         yield f"turn {turn!r} of no dialogue"
 
 
-def _repetitions(
-    row: Row, folder: Path, row_by_id: dict[str, Row], row_by_audio: dict[str, Row]
-) -> Iterator[str]:
-    """Say what of a row is that of an earlier one and may not be; note the row."""
-    first = row_by_id.setdefault(row.id, row)
-    if first is not row:
-        yield f"id {row.id!r} is already that of row {first.number}"
+def _in_another_split(row: Row, folder: Path, row_by_audio: dict[str, Row]) -> Iterator[str]:
+    """Say whether a row's audio is that of an earlier one of another split; note the row."""
     audio, split = row.cells.get("audio", ""), row.cells.get("split")
     if not audio or row.surplus_cells:
         return

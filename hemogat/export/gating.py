@@ -66,7 +66,7 @@ def manifest_of(run: RunDirectory, moved: Path | None = None) -> Manifest:
             f"{path}: expected the manifest that {run.path} was trained on, found no file; name "
             f"where it and its audio are now with --manifest"
         )
-    manifest = read_manifest(path, run.record.recipe.labels)
+    manifest = read_manifest(path, run.record.recipe.labels, to_train=False)
     manifest = without_skipped(manifest, run.record.skipped)
     for split in SPLITS:
         expected = [row.id for row in run.record.rows if row.split == split]

@@ -131,6 +131,8 @@ class _Work:
                 ]
                 try:
                     await asyncio.gather(*workers)
+                    if self.skipped:  # which another bundle may have refused
+                        await self._check_bundle(client, file)
                 finally:
                     for worker in workers:
                         worker.cancel()
@@ -164,17 +166,20 @@ class _Work:
             came, self._unchecked = self._unchecked, []
             if not came:  # kept together with an earlier one
                 return
-            facts = await client.model_facts(anew=True)
-            if facts.bundle_sums != journal.heading.bundle_sums:
-                raise ServerError(
-                    f"{self._manifest}: the server has got another bundle meanwhile (bundle_sums "
-                    f"{facts.bundle_sums:.12}, before {journal.heading.bundle_sums:.12}); the "
-                    f"answers of the earlier one are in {journal.path}: call again when it is "
-                    "back, or delete that file and begin anew"
-                )
+            await self._check_bundle(client, journal)
             for each in came:
                 self.answers[each.id] = each
                 journal.append(each)
+
+    async def _check_bundle(self, client: AsyncClient, journal: _Journal) -> None:
+        facts = await client.model_facts(anew=True)
+        if facts.bundle_sums != journal.heading.bundle_sums:
+            raise ServerError(
+                f"{self._manifest}: the server has got another bundle meanwhile (bundle_sums "
+                f"{facts.bundle_sums:.12}, before {journal.heading.bundle_sums:.12}); the "
+                f"answers of the earlier one are in {journal.path}: call again when it is "
+                "back, or delete that file and begin anew"
+            )
 
 
 class _Journal:

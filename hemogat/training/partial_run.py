@@ -179,7 +179,7 @@ def _open(folder: Path, out: Path, origin: Origin, existing: Existing, lock: Exi
             f"{folder}: holds an interrupted run; continue it with --resume, or begin anew with "
             f"--restart"
         )
-    if existing == "refuse" and (out / RECORD_FILE).exists():
+    if existing != "restart" and not stands and (out / RECORD_FILE).exists():
         raise InputError(
             f"{out}: holds a finished run; name another place with --out, or replace it with "
             f"--restart"

@@ -1,7 +1,7 @@
 """Several runs of one recipe on other parts of a corpus, as one result: cross-validation.
 
 Each run is a fold, such as IEMOCAP with one session left out. Folds may have other names and seeds,
-and encoders of their own from local folders. The interval is that of the mean over folds, each of
+and pretrained encoders of their own. The interval is that of the mean over folds, each of
 which counts alike, with the mean over its seeds.
 """
 
@@ -173,7 +173,8 @@ def _check(runs: Sequence[RunDirectory], split: Split) -> None:
 
 
 def _check_same_recipe(first: RunDirectory, run: RunDirectory) -> None:
-    difference = first_difference(_comparable(first.record.recipe), _comparable(run.record.recipe))
+    one, other = first.record.recipe, run.record.recipe
+    difference = first_difference(_comparable(one, other), _comparable(other, one))
     if difference is not None:
         name, expected, found = difference
         raise InputError(
@@ -182,24 +183,26 @@ def _check_same_recipe(first: RunDirectory, run: RunDirectory) -> None:
         )
 
 
-def _comparable(recipe: Recipe) -> Recipe:
-    """Return the recipe without what folds may have of their own."""
+def _comparable(recipe: Recipe, other: Recipe) -> Recipe:
+    """Return the recipe without what it and a fold's ``other`` may have of their own."""
     return recipe.model_copy(
         update={
             "name": "",
             "seed": 0,
             "seeds": 1,
-            "audio_encoder": _anywhere(recipe.audio_encoder),
-            "text_encoder": _anywhere(recipe.text_encoder),
+            "audio_encoder": _unnamed(recipe.audio_encoder, other.audio_encoder),
+            "text_encoder": _unnamed(recipe.text_encoder, other.text_encoder),
         }
     )
 
 
-def _anywhere(encoder: EncoderT) -> EncoderT:
-    """Return the settings of an encoder, a local folder as any other."""
-    if encoder.pretrained is None or not Path(encoder.pretrained).is_dir():
-        return encoder
-    return encoder.model_copy(update={"pretrained": "a local folder"})
+def _unnamed(encoder: EncoderT, other: EncoderT) -> EncoderT:
+    """Return the settings of an encoder; if both began pretrained, without the model's name.
+
+    It may be a folder that is not there any more: runs hold their encoders themselves.
+    """
+    both = encoder.pretrained is not None and other.pretrained is not None
+    return encoder.model_copy(update={"pretrained": None}) if both else encoder
 
 
 def _row(key: _RowKey, folds: Sequence[EvaluationRow]) -> PooledRow:

@@ -110,6 +110,9 @@ def test_a_report_of_other_sizes_is_refused(
     assert "hidden 16); name the run" in refusal_of(earlier, base_sizes(24), tmp_path)
     without = earlier.model_copy(update={"models": ()})
     assert "does not tell the sizes" in refusal_of(without, sizes, tmp_path)
+    served = MeasuredModel(target="triton-grpc", name="grpc://host:8001")  # tells no sizes
+    mixed = earlier.model_copy(update={"models": (*earlier.models, served)})
+    assert "does not tell the sizes of all" in refusal_of(mixed, sizes, tmp_path)
     preset = without.model_copy(update={"kind": "engines"})  # always of the base sizes
     assert "hidden 512); name the run" in refusal_of(preset, sizes, tmp_path)
 

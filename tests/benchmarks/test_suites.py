@@ -153,7 +153,7 @@ def test_a_step_that_takes_too_long_stops_what_it_started(tmp_path: Path) -> Non
         "    (place / 'stopped').touch()\n"
     )
     with pytest.raises(subprocess.TimeoutExpired):
-        suites._exit_code([sys.executable, str(program), str(tmp_path)], 3)
+        suites._exit_code([sys.executable, str(program), str(tmp_path)], 10)
     assert (tmp_path / "stopped").exists()  # it was asked before it was forced
     assert not Path((tmp_path / "scratch").read_text()).exists()
 

@@ -108,6 +108,8 @@ def test_another_bundle_is_told_of_when_reports_are_compared(report: TargetRepor
     (difference,) = (line for line in told if line.startswith("model of"))
     assert difference.startswith(f"model of onnx-fp32, {report.models[0].name}: ")
     assert difference.endswith(" → 000000000000")
+    earlier = report.model_copy(update={"models": ()})  # of a version that did not tell
+    assert not any("model of" in line for line in compare(earlier, report).differences)
 
 
 def test_what_a_worker_refuses_is_raised_here(tiny_bundle: Path, tmp_path: Path) -> None:

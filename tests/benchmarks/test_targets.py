@@ -13,6 +13,7 @@ from hemogat.benchmarks.targets import (
     engine_name,
     named,
     parse_target,
+    place_of,
 )
 from hemogat.errors import BundleError, ConfigError, InputError
 
@@ -48,6 +49,7 @@ def test_names_tell_targets_apart_without_naming_the_disk() -> None:
     there = RunTarget(path=Path("/somewhere/else/meld"))
     assert list(named([here])) == ["torch-eager"]
     assert list(named([here, there])) == ["demo torch-eager", "meld torch-eager"]
+    assert place_of(RunTarget(path=Path("/run"))) == "run"  # as a container has it
     with pytest.raises(ConfigError, match="demo torch-eager more than once"):
         named([here, here])
 

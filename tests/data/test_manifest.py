@@ -270,6 +270,7 @@ class TestProblems:
         )
         assert five.startswith("row 6: audio '/")
         assert "is the file of row 4, which is in split 'train'" in five
+        assert len(read_manifest(path, to_train=False).utterances) == 7  # nothing to give away
 
     def test_all_are_collected_and_the_first_shown(self, corpus: Corpus) -> None:
         path = corpus(

@@ -213,6 +213,26 @@ class Switching:
         return ServedPrediction("calm", dict.fromkeys(LABELS, 0.3), ("audio",), ())
 
 
+class Refusing(Switching):
+    """Its other bundle takes none of the rows."""
+
+    async def predict(self, *_: object, **__: object) -> ServedPrediction:
+        answer = await super().predict()
+        if Switching.answered > 5:
+            raise InputError("too large")
+        return answer
+
+
+def test_rows_that_another_bundle_refuses_are_not_skipped(
+    tiny_manifest: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemogat.serving.manifest_requests.AsyncClient", Refusing)
+    Switching.answered = 0
+    with pytest.raises(ServerError, match="another bundle meanwhile"):
+        predict_manifest_served(None, tiny_manifest, out, concurrency=1, skip_bad=True)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_rows_of_two_bundles_are_not_mixed(
     concurrency: int,

@@ -258,8 +258,10 @@ def test_a_finished_run_is_replaced_only_if_asked(
     origin: Origin, tiny_run: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    with pytest.raises(InputError, match=r"run: holds a finished run; .*--out, .*--restart"):
-        enter(out, origin, "refuse", KeyboardInterrupt)
+    existing: Existing
+    for existing in ("refuse", "resume"):
+        with pytest.raises(InputError, match=r"run: holds a finished run; .*--out, .*--restart"):
+            enter(out, origin, existing, KeyboardInterrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     enter(out, origin, "restart", KeyboardInterrupt)
     with pytest.raises(InputError, match=r"run\.partial: holds an interrupted run"):

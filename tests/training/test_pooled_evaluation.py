@@ -112,7 +112,6 @@ def test_folds_may_have_names_seeds_and_encoders_of_their_own(
 ) -> None:
     def name(number: int) -> Callable[[Any], object]:
         encoder = tmp_path / f"encoder{number}"
-        encoder.mkdir()
         own = {"name": f"fold{number}", "seed": number, "seeds": 2 + number}
         return lambda r: r.update(own, audio_encoder={"pretrained": str(encoder)})
 
