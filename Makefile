@@ -49,9 +49,10 @@ bench-peers: $(VENV)/.dev
 bench-collect: $(VENV)/.dev
 	$(BIN)/python benchmarks/collect_results.py $(BENCH_OUT)
 
-# One page of all committed reports.
+# One page of all committed reports, but of the method's own.
 bench-page: $(VENV)/.dev
-	$(BIN)/hemogat bench report $$(grep -l '"schema_version": 2' benchmarks/results/*.json) \
+	$(BIN)/hemogat bench report \
+	  $$(grep -l '"schema_version": 2' benchmarks/results/*.json | grep -v /steady-work-) \
 	  --title "HemoGAT: measurements" --bundle export/models/demo --out benchmarks/results/report.html
 
 # Results of a busy machine are refused, unless with ALLOW_NOISY=--allow-noisy.
