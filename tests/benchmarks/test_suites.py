@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from hemogat.benchmarks import suites
-from hemogat.benchmarks.report import read_report
+from hemogat.benchmarks.environment import describe_environment
+from hemogat.benchmarks.report import BenchReport, read_report
 from hemogat.benchmarks.suites import STEP_FILE, Step, Suite, SuiteFailedError, run_suite
 from hemogat.cli import bench
 from hemogat.cli.bench_suite import check_settings
@@ -119,26 +121,39 @@ def test_a_step_may_read_the_report_of_an_earlier_one() -> None:
 
 
 def test_a_step_runs_again_when_what_it_read_was_measured_again(
-    tiny_bundle: Path, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    axes = {"component": "fusion", "epochs": 1, "rounds": 2, "limit_s": 0}
-    first = Step(name="engines", command="latency", targets=(str(tiny_bundle),), settings=axes)
-    run = tiny_bundle.parent / "run"
-    reads = {"measure": "{engines}", "run": str(run)}
-    suite = Suite(
-        name="s", title="S", steps=(first, Step(name="cost", command="cost", settings=reads))
+    ran: list[str] = []
+
+    def measure(command: Sequence[str], timeout_s: float) -> int:
+        """Write a report in the command's place, another one each time."""
+        ran.append(command[command.index("bench") + 1])
+        out = Path(command[-1].removeprefix("--out="))
+        report = BenchReport(
+            kind=ran[-1],
+            title=f"measurement {len(ran)}",
+            created_utc="2026-11-01T12:00:00+00:00",
+            environment=describe_environment(),
+            load_average_before=(0.1, 0.2, 0.3),
+            load_average_after=(0.1, 0.2, 0.3),
+            settings={},
+        )
+        (out / "report.json").write_text(report.to_json())
+        return 0
+
+    monkeypatch.setattr(suites, "_exit_code", measure)
+    steps = (
+        Step(name="engines", command="latency"),
+        Step(name="cost", command="cost", settings={"measure": "{engines}"}),
     )
-    said: list[str] = []
-
-    def ran() -> list[str]:
-        said.clear()
-        run_suite(suite, tmp_path / "out", said.append)
-        return [line.split(", ")[1].partition(":")[0] for line in said if "took" in line]
-
-    assert ran() == ["engines", "cost"]
-    assert ran() == []
-    shutil.rmtree(tmp_path / "out" / "engines")
-    assert ran() == ["engines", "cost"]  # the settings of cost are the same
+    suite = Suite(name="s", title="S", steps=steps)
+    run_suite(suite, tmp_path)
+    assert ran == ["latency", "cost"]
+    run_suite(suite, tmp_path)
+    assert ran == ["latency", "cost"]
+    shutil.rmtree(tmp_path / "engines")
+    run_suite(suite, tmp_path)
+    assert ran == ["latency", "cost"] * 2  # the settings of cost are the same
 
 
 def test_a_step_that_takes_too_long_stops_what_it_started(tmp_path: Path) -> None:
