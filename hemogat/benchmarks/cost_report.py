@@ -33,6 +33,7 @@ from hemogat.benchmarks.targets import (
     RunTarget,
     engine_name,
     parse_target,
+    shape_of_bundle,
 )
 from hemogat.benchmarks.work import Encoders, Work, work_of
 from hemogat.config import HeadConfig, PositiveInt, Settings
@@ -187,8 +188,7 @@ def _times(
     target = parse_target(given)
     if isinstance(target, BundleTarget):
         manifest = Bundle.open(target.path, verify=False).manifest
-        found = HeadShape(dims=manifest.dims, head=manifest.head, bank_rows=manifest.bank.rows)
-        check_shape(str(target.path), found, sizes.shapes)
+        check_shape(str(target.path), shape_of_bundle(manifest), sizes.shapes)
     elif isinstance(target, RunTarget):
         run = RunDirectory.open(target.path)
         check_shape(str(run.path), shape_of_run(run, run.record.heads[FULL]), sizes.shapes)

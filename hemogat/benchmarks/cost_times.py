@@ -70,7 +70,7 @@ def _check_models(path: Path, report: BenchReport, shapes: Sequence[HeadShape]) 
             f"reports of earlier versions; measure bundles or runs, with this version"
         )
     rows, gnn = shapes[0].bank_rows, shapes[0].head.gnn
-    for shape in told or ([HeadShape()] if report.kind == _PRESET else []):
+    for shape in told or [HeadShape()]:
         head = shape.head.model_copy(update={"gnn": gnn})
         check_shape(str(path), shape.model_copy(update={"head": head, "bank_rows": rows}), shapes)
 

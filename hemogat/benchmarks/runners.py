@@ -20,12 +20,11 @@ from hemogat.benchmarks.targets import (
     Component,
     GatherTarget,
     GraphsTarget,
-    HeadShape,
     PeerTarget,
     ReferenceTarget,
     ServedTarget,
     Target,
-    served_graph,
+    shape_of_bundle,
 )
 from hemogat.benchmarks.worker_protocol import Opened
 from hemogat.contract import SAMPLE_RATE_HZ, WINDOW_SAMPLES
@@ -107,13 +106,7 @@ class BundleRunner:
             gnn=manifest.head.gnn if manifest.slots else "none",
             bank_rows=manifest.bank.rows,
             size_mib=size_mib({*files, target.path / manifest.bank.tensors}),
-            shape=HeadShape(
-                dims=manifest.dims,
-                labels=len(manifest.labels),
-                head=manifest.head,
-                graph=served_graph(manifest.graph),
-                bank_rows=manifest.bank.rows,
-            ),
+            shape=shape_of_bundle(manifest),
         )
 
     def prepare(self, case: Case) -> Callable[[], object]:

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from hemogat.config import GraphConfig, HeadConfig, PositiveInt, Settings
 from hemogat.contract import Engine, Precision, SearchMode
 from hemogat.errors import ConfigError, InputError
-from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, Dims, GraphName
+from hemogat.runtime.bundle import MANIFEST_FILE, Bundle, BundleManifest, Dims, GraphName
 
 # end_to_end: audio file and text in, answer out; encoders: both, one after the other.
 Component = Literal["audio_encoder", "text_encoder", "fusion", "end_to_end", "encoders"]
@@ -57,6 +57,17 @@ class HeadShape(Settings):
     head: HeadConfig = HeadConfig()
     graph: GraphConfig = GraphConfig()
     bank_rows: PositiveInt = 4407
+
+
+def shape_of_bundle(manifest: BundleManifest) -> HeadShape:
+    """Return the sizes of a bundle's head and bank."""
+    return HeadShape(
+        dims=manifest.dims,
+        labels=len(manifest.labels),
+        head=manifest.head,
+        graph=served_graph(manifest.graph),
+        bank_rows=manifest.bank.rows,
+    )
 
 
 def served_graph(graph: GraphConfig) -> GraphConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -16,14 +16,13 @@ from hemogat import contract
 from hemogat.errors import ServerError
 from hemogat.optional import require
 from hemogat.serving.client_requests import (
-    AnswerT,
     Audio,
     StreamRequests,
     Utterances,
     last_answer,
 )
 from hemogat.serving.endpoint import Endpoint, Protocol, retry_policy
-from hemogat.serving.model_facts import ModelFacts
+from hemogat.serving.model_facts import FactsKeeper, ModelFacts
 from hemogat.serving.predictions import (
     ServedPrediction,
     StreamPrediction,
@@ -32,7 +31,7 @@ from hemogat.serving.predictions import (
 )
 
 
-class AsyncClient:
+class AsyncClient(FactsKeeper):
     """Talks to one server; calls may run concurrently on one event loop.
 
     Make it inside the running loop, and use it as an asynchronous context manager.
@@ -62,7 +61,6 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._retries = retries
         self._client = self._endpoint.connect(timeout_s, aio=True)
-        self._facts: ModelFacts | None = None
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -133,15 +131,6 @@ class AsyncClient:
             answer = await self._call("get_model_config", contract.ENTRY_MODEL, **options)
             self._facts = ModelFacts.from_answer(answer, self._endpoint.address)
         return self._facts
-
-    def _read(
-        self, read: Callable[[Any, Sequence[str]], AnswerT], answer: Any, labels: Sequence[str]
-    ) -> AnswerT:
-        try:
-            return read(answer, labels)
-        except ServerError:  # of another bundle: what is known of the one before is of no use
-            self._facts = None
-            raise
 
     async def _call(
         self, what: str, *arguments: Any, names: Sequence[str] = (), **options: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,14 +14,13 @@ from hemogat import contract
 from hemogat.errors import ServerError
 from hemogat.optional import require
 from hemogat.serving.client_requests import (
-    AnswerT,
     Audio,
     StreamRequests,
     Utterances,
     last_answer,
 )
 from hemogat.serving.endpoint import Endpoint, Protocol, retry_policy
-from hemogat.serving.model_facts import ModelFacts, ModelStatistics
+from hemogat.serving.model_facts import FactsKeeper, ModelFacts, ModelStatistics
 from hemogat.serving.predictions import (
     ServedNeighbour,
     ServedPrediction,
@@ -33,7 +32,7 @@ from hemogat.serving.predictions import (
 __all__ = ["Client", "ModelStatistics", "Protocol", "ServedNeighbour", "ServedPrediction"]
 
 
-class Client:
+class Client(FactsKeeper):
     """Talks to one server; not to be shared between threads.
 
     Args:
@@ -65,7 +64,6 @@ class Client:
         self._timeout_s = timeout_s
         self._retries = retries
         self._client = self._endpoint.connect(timeout_s)
-        self._facts: ModelFacts | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -156,15 +154,6 @@ class Client:
             ServerError: the server cannot be reached.
         """
         return Stream(self, rate_hz, text)
-
-    def _read(
-        self, read: Callable[[Any, Sequence[str]], AnswerT], answer: Any, labels: Sequence[str]
-    ) -> AnswerT:
-        try:
-            return read(answer, labels)
-        except ServerError:  # of another bundle: what is known of the one before is of no use
-            self._facts = None
-            raise
 
     def _ask(self, question: str, *arguments: str) -> Any:
         # Over HTTP it is JSON anyway.

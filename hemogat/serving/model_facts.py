@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, Json, ValidationError
 
@@ -12,6 +12,7 @@ from hemogat import contract
 from hemogat.config import PositiveInt, Settings, first_problem
 from hemogat.errors import ServerError
 
+_AnswerT = TypeVar("_AnswerT")
 Labels = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -53,6 +54,21 @@ class ModelFacts:
         except (AttributeError, KeyError, TypeError) as error:
             raise _unknown_model(address, f"{type(error).__name__}: {error}") from error
         return cls(known.labels, known.max_batch_size, known.bundle_sums, known.max_audio_bytes)
+
+
+class FactsKeeper:
+    """What both clients keep of the model, until an answer shows that another bundle serves."""
+
+    _facts: ModelFacts | None = None
+
+    def _read(
+        self, read: Callable[[Any, Sequence[str]], _AnswerT], answer: Any, labels: Sequence[str]
+    ) -> _AnswerT:
+        try:
+            return read(answer, labels)
+        except ServerError:  # what is known of the bundle before is of no use
+            self._facts = None
+            raise
 
 
 def _unknown_model(address: str, reason: str) -> ServerError:
